@@ -1,0 +1,97 @@
+package nodestate
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// processes lists the processes that have a path of the run directory among their arguments (the daemon, its shims) or sit in a cgroup
+// of the instance (what runs in containers). The number is no part of the key. The process that asks is left out.
+func processes(f filter) ([]Item, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("nodestate: %w", err)
+	}
+	var items []Item
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		args, state, ok := describe(pid)
+		if !ok || !f.owns(pid, args) {
+			continue
+		}
+		items = append(items, Item{Process, strings.Join(args, " "), fmt.Sprintf("pid %d, state %s", pid, state)})
+	}
+	return items, nil
+}
+
+// describe reads a process's arguments, its name in brackets when it has none, and its state; false when it has gone. A zombie has no
+// arguments and counts: somebody forgot to wait for it.
+func describe(pid int) (args []string, state string, ok bool) {
+	stat, err := os.ReadFile(proc(pid, "stat"))
+	if err != nil {
+		return nil, "", false
+	}
+	open, end := bytes.IndexByte(stat, '('), bytes.LastIndexByte(stat, ')')
+	if open < 0 || end < open || len(stat) < end+3 {
+		return nil, "", false
+	}
+	cmdline, err := os.ReadFile(proc(pid, "cmdline"))
+	if err != nil {
+		return nil, "", false
+	}
+	if cmdline = bytes.TrimRight(cmdline, "\x00"); len(cmdline) == 0 {
+		return []string{"[" + string(stat[open+1:end]) + "]"}, string(stat[end+2]), true
+	}
+	return strings.Split(string(cmdline), "\x00"), string(stat[end+2]), true
+}
+
+func (f filter) owns(pid int, args []string) bool {
+	for _, a := range args {
+		_, value, _ := strings.Cut(a, "=")
+		if own(f.runDir, a) || own(f.runDir, value) {
+			return true
+		}
+	}
+	groups, err := os.ReadFile(proc(pid, "cgroup"))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(groups)) {
+		if parts := strings.SplitN(strings.TrimSpace(line), ":", 3); len(parts) == 3 && f.inCgroup(parts[2]) {
+			return true
+		}
+	}
+	return false
+}
+
+func own(dir, path string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+// descriptors lists what a process has open. Numbers that differ from run to run are taken off.
+func descriptors(pid int) ([]Item, error) {
+	dir := proc(pid, "fd")
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("nodestate: descriptors of process %d: %w", pid, err)
+	}
+	var items []Item
+	for _, e := range entries {
+		target, err := os.Readlink(filepath.Join(dir, e.Name()))
+		if err != nil {
+			continue // closed while we looked
+		}
+		if kind, _, found := strings.Cut(target, ":["); found && kind != "anon_inode" {
+			target = kind
+		}
+		items = append(items, Item{Descriptor, target, "fd " + e.Name()})
+	}
+	return items, nil
+}
+
+func proc(pid int, name string) string { return filepath.Join("/proc", strconv.Itoa(pid), name) }
