@@ -1,0 +1,140 @@
+package holders
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// match says whether what a process refers to is on the mount or the device.
+type match func(*unix.Statx_t) bool
+
+// pids lists the processes there are.
+func pids() []int {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	var all []int
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			all = append(all, pid)
+		}
+	}
+	return all
+}
+
+func proc(pid int, rest ...string) string {
+	return filepath.Join(append([]string{"/proc", strconv.Itoa(pid)}, rest...)...)
+}
+
+func comm(pid int) string {
+	b, err := os.ReadFile(proc(pid, "comm"))
+	if err != nil {
+		return "gone"
+	}
+	return printable(strings.TrimRight(string(b), "\n"))
+}
+
+// stat asks about what a link of /proc leads to, without asking the file system behind it for anything fresh.
+func stat(link string) (*unix.Statx_t, bool) {
+	var st unix.Statx_t
+	mask := unix.STATX_TYPE | unix.STATX_INO | unix.STATX_MNT_ID
+	err := unix.Statx(unix.AT_FDCWD, link, unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, mask, &st)
+	return &st, err == nil
+}
+
+// searchProcesses reports every process that refers to something that matches.
+func searchProcesses(matches match, found *list) {
+	for _, pid := range pids() {
+		if found.stop() {
+			return
+		}
+		if !searchPlaces(pid, matches, found) && !searchFiles(pid, matches, found) {
+			searchMaps(pid, matches, found)
+		}
+	}
+}
+
+func searchPlaces(pid int, matches match, found *list) bool {
+	any := false
+	for _, p := range []struct{ link, what string }{{"cwd", "working directory"}, {"root", "root directory"}, {"exe", "program"}} {
+		if st, ok := stat(proc(pid, p.link)); ok && matches(st) {
+			found.add("%s: %s %s", process(pid), p.what, target(proc(pid, p.link)))
+			any = true
+		}
+	}
+	return any
+}
+
+func searchFiles(pid int, matches match, found *list) bool {
+	dir, err := os.Open(proc(pid, "fd"))
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	any := false
+	for _, name := range names {
+		link := proc(pid, "fd", name)
+		// Sockets and pipes have no path; asking about them would be in vain.
+		if !strings.HasPrefix(target(link), "/") {
+			continue
+		}
+		if st, ok := stat(link); ok && matches(st) {
+			found.add("%s: open file %s", process(pid), target(link))
+			any = true
+		}
+	}
+	return any
+}
+
+// searchMaps looks at each mapped file once: a process has hundreds of mappings of few files.
+func searchMaps(pid int, matches match, found *list) {
+	b, err := os.ReadFile(proc(pid, "maps"))
+	if err != nil {
+		return
+	}
+	seen := map[string]bool{}
+	for line := range bytes.Lines(b) {
+		fields := strings.Fields(string(line))
+		if len(fields) < 6 || !strings.HasPrefix(fields[5], "/") {
+			continue
+		}
+		file := fields[3] + " " + fields[4]
+		if seen[file] {
+			continue
+		}
+		seen[file] = true
+		link := proc(pid, "map_files", mapName(fields[0]))
+		if st, ok := stat(link); ok && matches(st) {
+			found.add("%s: mapped file %s", process(pid), target(link))
+		}
+	}
+}
+
+// mapName is the name in map_files of a range of maps: the same without leading zeros.
+func mapName(r string) string {
+	from, to, _ := strings.Cut(r, "-")
+	trim := func(s string) string {
+		if t := strings.TrimLeft(s, "0"); t != "" {
+			return t
+		}
+		return "0"
+	}
+	return trim(from) + "-" + trim(to)
+}
+
+func target(link string) string {
+	to, err := os.Readlink(link)
+	if err != nil {
+		return "gone"
+	}
+	return printable(to)
+}
