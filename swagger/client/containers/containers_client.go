@@ -252,9 +252,11 @@ func (a *Client) DeleteContainerContext(ctx context.Context, params *DeleteConta
 // Without more it runs with no input and the answer holds its output, up to 1 MiB of each stream.
 //
 // With the headers `Connection: Upgrade` and `Upgrade: windlass-exec` the answer is 101 and the connection carries frames in both
-// directions: one byte of type, three zero bytes, four bytes of length (big endian), the payload. To the server: 0 input (an
-// empty payload closes it), 4 window size as `{"rows":N,"columns":N}`. To the client: 1 output, 2 error output,
-// 3 the end as an exec_result without output, 5 an error as an error object.
+// directions: one byte of type, three zero bytes, four bytes of length (big endian), the payload of at most 65536 bytes. To the
+// server: 0 input (an empty payload closes it), 4 window size as `{"rows":N,"columns":N}`. To the client: 1 output, 2 error output,
+// 3 the end as an exec_result without output, 5 an error as an error object. An empty frame of output means nothing.
+//
+// The sending half may be closed: that is the end of input too. When the client has gone altogether the process is killed.
 // .
 //
 // This method does not support injected context.
@@ -277,9 +279,11 @@ func (a *Client) ExecContainer(params *ExecContainerParams, opts ...ClientOption
 // Without more it runs with no input and the answer holds its output, up to 1 MiB of each stream.
 //
 // With the headers `Connection: Upgrade` and `Upgrade: windlass-exec` the answer is 101 and the connection carries frames in both
-// directions: one byte of type, three zero bytes, four bytes of length (big endian), the payload. To the server: 0 input (an
-// empty payload closes it), 4 window size as `{"rows":N,"columns":N}`. To the client: 1 output, 2 error output,
-// 3 the end as an exec_result without output, 5 an error as an error object.
+// directions: one byte of type, three zero bytes, four bytes of length (big endian), the payload of at most 65536 bytes. To the
+// server: 0 input (an empty payload closes it), 4 window size as `{"rows":N,"columns":N}`. To the client: 1 output, 2 error output,
+// 3 the end as an exec_result without output, 5 an error as an error object. An empty frame of output means nothing.
+//
+// The sending half may be closed: that is the end of input too. When the client has gone altogether the process is killed.
 // .
 //
 // Do not use the deprecated [ExecContainerParams.Context] with this method: it would be ignored.
