@@ -1,0 +1,61 @@
+# windlass. `make` alone says what there is to make.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+
+VERSION ?= $(shell git describe --tags --always --dirty --match 'v*' 2>/dev/null || echo unknown)
+COMMIT ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+.PHONY: help
+help: ## say what there is to make
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
+
+.PHONY: build
+build: ## build bin/windlass and bin/windlass-shim, both static
+	@mkdir -p bin
+	@$(GOBUILD) -o bin/ ./cmd/windlass ./cmd/windlass-shim
+
+.PHONY: demo
+demo: ## raise a real systemd container from a squashfs and take it down again
+	@test/demo.sh
+
+.PHONY: test
+test: ## run every check and every test, as continuous integration does
+	@test/run.sh
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, shellcheck
+	@test/install.sh test
+	@test/lint.sh
+
+.PHONY: bench
+bench: ## measure, side by side with others, and print the table of docs/PERFORMANCE.md
+	@test/bench.sh
+
+.PHONY: crash
+crash: ## kill the daemon at every step of a chain, fifty rounds
+	@test/install.sh test
+	@test/rootfs.sh
+	@WINDLASS_CRASH_ROUNDS=50 go test -tags failpoint -count=1 -timeout 4h -v ./test/crash/...
+
+.PHONY: generate
+generate: ## make swagger/models and swagger/client from swagger.yaml
+	@test/generate.sh
+
+.PHONY: install
+install: build ## install below DESTDIR and PREFIX, with a systemd unit
+	@install -D -m 0755 bin/windlass $(DESTDIR)$(PREFIX)/bin/windlass
+	@install -D -m 0755 bin/windlass-shim $(DESTDIR)$(PREFIX)/libexec/windlass/windlass-shim
+	@install -d -m 0755 $(DESTDIR)$(UNITDIR)
+	@sed 's|@PREFIX@|$(PREFIX)|g' docs/windlass.service >$(DESTDIR)$(UNITDIR)/windlass.service
+	@chmod 0644 $(DESTDIR)$(UNITDIR)/windlass.service
+
+.PHONY: clean
+clean: ## remove what was built; the cached root file system stays
+	@rm -rf bin

@@ -1,0 +1,81 @@
+package imports
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// module is the import path that everything of ours begins with.
+const module = "github.com/windlass-hpc/windlass"
+
+// topLevel are the directories that there may be.
+func topLevel() []string {
+	return []string{".ci", "attach", "bin", "chain", "chunkfs", "cmd", "container", "docs", "image", "initramfs", "internal", "mount", "netboot", "swagger", "test"}
+}
+
+// rule says what packages of ours the packages that match may import, tests aside. The first rule that matches a package counts. A
+// pattern ending in /... matches the package and all below it; others are as in path.Match.
+type rule struct {
+	packages string
+	may      []string
+	why      string
+}
+
+func rules() []rule {
+	leaves := []string{"internal/...", "swagger/models"}
+	with := func(more ...string) []string { return slices.Concat(leaves, more) }
+	return []rule{
+		{"attach", leaves, "the contract knows no driver and no neighbour"},
+		{"mount", leaves, "the contract knows no driver and no neighbour"},
+		{"container", leaves, "the contract knows no runtime and no neighbour"},
+		{"attach/*", with("attach"), "a driver knows its contract and leaves, nothing beside or above it"},
+		{"mount/*", with("mount"), "a driver knows its contract and leaves, nothing beside or above it"},
+		{"container/shim/...", with("container/shim/..."), "the shim knows nothing but its protocol"},
+		{"container/*", with("container", "container/shim/..."), "a runtime knows its contract, its shim's protocol and leaves"},
+		{"chain/...", with("attach", "mount", "container", "chain/..."), "the chain knows the three contracts and no driver"},
+		{"swagger/models", nil, "generated from the contract alone"},
+		{"swagger/client/...", []string{"swagger/models", "swagger/client/..."}, "generated from the contract alone"},
+		{"swagger/server/...", with("container", "swagger/server/...", "swagger/execstream"), "the server knows the chain by an interface of its own"},
+		{"swagger/*", leaves, "shared by server and client"},
+		{"cmd/windlass-shim", with("container/shim/..."), "the shim stays small"},
+		{"cmd/...", []string{"..."}, "programs wire everything"},
+		{"internal/cli/...", []string{"..."}, "the command line wires everything"},
+		{"internal/...", leaves, "a leaf holds one noun and knows other leaves only"},
+		{"test/...", []string{"..."}, "tests look at everything"},
+	}
+}
+
+// allowed says whether pkg may import dep, both relative to the module; the answer is empty or the reason why not.
+func allowed(pkg, dep string) string {
+	if matches("cmd/...", dep) || matches("test/...", dep) && !matches("test/...", pkg) {
+		return "programs and tests are not imported"
+	}
+	if matches("internal/cli/...", dep) && !matches("cmd/...", pkg) && !matches("internal/cli/...", pkg) && !matches("test/...", pkg) {
+		return "only the programs import the command line"
+	}
+	for _, r := range rules() {
+		if !matches(r.packages, pkg) {
+			continue
+		}
+		for _, p := range r.may {
+			if matches(p, dep) {
+				return ""
+			}
+		}
+		return r.why
+	}
+	return fmt.Sprintf("no rule in test/imports/rules.go speaks of %s; give it one", pkg)
+}
+
+func matches(pattern, pkg string) bool {
+	if pattern == "..." {
+		return true
+	}
+	if dir, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return pkg == dir || strings.HasPrefix(pkg, dir+"/")
+	}
+	ok, _ := path.Match(pattern, pkg)
+	return ok
+}

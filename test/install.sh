@@ -1,0 +1,44 @@
+#!/bin/bash
+# Installs the Debian packages that a purpose needs and that are missing; says nothing and does nothing when all are there.
+#
+#   test/install.sh demo|test|bench
+set -euo pipefail
+
+# What each is for: docs/DEPENDENCIES.md. A `test` is a `demo` and more, a `bench` the same.
+demo=(debootstrap squashfs-tools curl ca-certificates)
+test=("${demo[@]}" gcc libc6-dev erofs-utils e2fsprogs xfsprogs btrfs-progs dosfstools fdisk mount busybox-static iproute2 procps shellcheck chromium)
+bench=("${demo[@]}" crun systemd-container busybox-static)
+
+die() { echo "install: $*" >&2; exit 1; }
+
+# The version of Go that go.mod asks for; the go command itself says so when it is too old, but not when it is not there.
+command -v go >/dev/null || die "Go $(sed -n 's/^go //p' "$(dirname "$0")/../go.mod") or newer is needed and there is no go command; see https://go.dev/doc/install"
+
+case ${1:-} in
+demo) want=("${demo[@]}") ;;
+test) want=("${test[@]}") ;;
+bench) want=("${bench[@]}") ;;
+*) die "say what for: demo, test or bench" ;;
+esac
+
+if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+	die "this is no Debian: install by hand what the Debian packages ${want[*]} hold"
+fi
+
+installed=$(dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' "${want[@]}" 2>/dev/null | sed -n 's/^ii //p') || true
+missing=()
+for p in "${want[@]}"; do
+	grep -qxF "$p" <<<"$installed" || missing+=("$p")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+[ "$(id -u)" = 0 ] || die "these Debian packages are missing: ${missing[*]}; install them, or run this as root"
+echo "installing ${missing[*]}"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+export DEBIAN_FRONTEND=noninteractive
+apt=(apt-get -q -y -o DPkg::Lock::Timeout=300)
+if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+	tail -n 30 "$log" >&2
+	die "apt-get could not install ${missing[*]}; its last words are above"
+fi

@@ -1,0 +1,75 @@
+#!/bin/bash
+# Runs everything that `make test` runs, section by section, and says at the end what failed. The last line is
+# `N passed, N failed, N skipped`; the exit status is 1 when anything failed.
+#
+#   test/run.sh             all sections
+#   test/run.sh lint unit   only these
+set -euo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+
+all=(packages rootfs build lint generated unit contract crash)
+sections=("$@")
+[ $# -gt 0 ] || sections=("${all[@]}")
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+totals=$work/totals
+: >"$totals"
+failed=()
+
+packages() { test/install.sh test; }
+rootfs() { test/rootfs.sh; }
+build() { make --no-print-directory build; }
+lint() { test/lint.sh; }
+generated() { test/generate.sh check; }
+
+# Concurrent code is everywhere, so all of it runs under the race detector. -p 2: tests share loop devices, cgroups and two cores.
+unit() { gotest -race -p 2 -timeout 15m ./...; }
+
+# A module of its own: it speaks to the daemon through the forerunner's generated client.
+contract() { (cd test/contract && gotest -timeout 10m ./...); }
+
+# The build tag arms the failpoints; without it there are none, and the tests in here are not built either.
+crash() { gotest -tags failpoint -timeout 20m ./test/crash/...; }
+
+gotest() {
+	go test -json "$@" 2>&1 </dev/null | "$work/report" -skips "$root/test/skips.allowed" -totals "$totals"
+}
+
+section() {
+	local name=$1 start=$SECONDS code=0
+	printf '==> %s\n' "$name"
+	# A subshell with its own -e: in a condition bash would not stop at the first error.
+	set +e
+	(set -e; "$name")
+	code=$?
+	set -e
+	if [ $code -eq 0 ]; then
+		printf '    ok, %ds\n' $((SECONDS - start))
+		return
+	fi
+	printf '    FAILED, %ds\n' $((SECONDS - start))
+	failed+=("$name")
+}
+
+go build -o "$work/report" ./test/report
+for s in "${sections[@]}"; do
+	[[ " ${all[*]} " == *" $s "* ]] || { echo "run: no section $s; there are: ${all[*]}" >&2; exit 2; }
+done
+for s in "${sections[@]}"; do
+	section "$s"
+	# Nothing can be run without what the first ones provide.
+	if [ ${#failed[@]} -gt 0 ] && [[ $s =~ ^(packages|rootfs|build)$ ]]; then break; fi
+done
+
+read -r pass fail skip < <(awk '{p += $1; f += $2; s += $3} END {print p + 0, f + 0, s + 0}' "$totals")
+echo
+if [ ${#failed[@]} -gt 0 ]; then
+	echo "FAILED after $((SECONDS / 60)) min $((SECONDS % 60)) s: ${failed[*]}; what went wrong stands above, at FAIL and FAILED"
+	[ "$fail" -gt 0 ] || fail=${#failed[@]}
+else
+	echo "all is well after $((SECONDS / 60)) min $((SECONDS % 60)) s"
+fi
+echo "$pass passed, $fail failed, $skip skipped"
+[ ${#failed[@]} -eq 0 ]
