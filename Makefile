@@ -45,13 +45,13 @@ crash: ## kill the daemon at every step of a chain, fifty rounds
 	@WINDLASS_CRASH_ROUNDS=50 go test -tags failpoint -count=1 -timeout 4h -v ./test/crash/...
 
 .PHONY: generate
-generate: ## make swagger/models and swagger/client from swagger.yaml
-	@test/generate.sh
+generate: ## make swagger/models, swagger/client and swagger/spec from swagger.yaml
+	@go run ./swagger/generate
 
 .PHONY: install
 install: build ## install below DESTDIR and PREFIX, with a systemd unit
 	@install -D -m 0755 bin/windlass $(DESTDIR)$(PREFIX)/bin/windlass
-	@install -D -m 0755 bin/windlass-shim $(DESTDIR)$(PREFIX)/libexec/windlass/windlass-shim
+	@install -D -m 0755 bin/windlass-shim $(DESTDIR)$(PREFIX)/bin/windlass-shim
 	@install -d -m 0755 $(DESTDIR)$(UNITDIR)
 	@sed 's|@PREFIX@|$(PREFIX)|g' docs/windlass.service >$(DESTDIR)$(UNITDIR)/windlass.service
 	@chmod 0644 $(DESTDIR)$(UNITDIR)/windlass.service

@@ -1,0 +1,139 @@
+#!/bin/bash
+# The main job, on the real thing: a Debian root file system with systemd becomes a squashfs; one POST raises loop device, mount, overlay
+# and container; it says itself when it is ready; then all is taken down, and the node is compared with how it was.
+#
+# It uses a run directory of its own, so a windlass that runs on this machine is not disturbed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cache=${WINDLASS_CACHE:-/var/cache/windlass-test}
+begun=${EPOCHREALTIME/[.,]/}
+
+say() {
+	local us=$((${EPOCHREALTIME/[.,]/} - begun))
+	printf '[%4d.%d s] %s\n' $((us / 1000000)) $((us / 100000 % 10)) "$*"
+}
+die() { echo "demo: $*" >&2; exit 1; }
+indented() { sed 's/^/           /'; }
+
+[ "$(id -u)" = 0 ] || die "loop devices, mounts and namespaces are root's: run it as root"
+
+say "looking for what is missing"
+test/install.sh demo
+say "building bin/windlass"
+make --no-print-directory build
+say "a Debian with systemd, kept in $cache"
+test/rootfs.sh
+
+run=$(mktemp -d /run/windlass-demo.XXXXXX)
+work=$(mktemp -d "$cache/demo.XXXXXX")
+sock=$run/api.sock
+log=$work/daemon.log
+daemon=
+windlass() { bin/windlass --socket "$sock" "$@"; }
+nodestate() { "$work/nodestate" -run-dir "$run" -under "$work" "$@"; }
+
+cleanup() {
+	local code=$?
+	trap - EXIT
+	trap '' INT TERM
+	if [ -n "$daemon" ] && kill -0 "$daemon" 2>/dev/null; then
+		[ $code -eq 0 ] || echo "demo: taking down what was raised" >&2
+		windlass rm --force demo >/dev/null 2>&1 || true
+		kill -TERM "$daemon" 2>/dev/null || true
+		wait "$daemon" 2>/dev/null || true
+	fi
+	if [ $code -ne 0 ] && [ -s "$log" ]; then
+		echo "demo: the daemon's last words:" >&2
+		tail -n 20 "$log" | indented >&2
+	fi
+	if left=$(nodestate 2>/dev/null | grep -v '^file ') && [ -n "$left" ]; then
+		printf 'demo: this is still there, in %s and %s:\n%s\n' "$run" "$work" "$left" >&2
+		exit 1
+	fi
+	rm -rf --one-file-system "$run" "$work"
+	exit $code
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+go build -o "$work/nodestate" ./test/nodestate/print
+# A name of its own for the image, so that what is left on it can be told from what others do with the cached one.
+ln "$cache/debian.squashfs" "$work/debian.squashfs"
+nodestate -save "$work/before.json"
+
+say "starting the daemon: windlass serve --run-dir $run --socket-path $sock"
+setsid bin/windlass serve --run-dir "$run" --socket-path "$sock" --shim "$PWD/bin/windlass-shim" >"$log" 2>&1 </dev/null &
+daemon=$!
+for _ in {1..200}; do
+	kill -0 "$daemon" 2>/dev/null || die "the daemon ended"
+	curl -sf --unix-socket "$sock" http://windlass/healthz >/dev/null && break
+	sleep 0.05
+done
+curl -sf --unix-socket "$sock" http://windlass/healthz >/dev/null || die "the daemon does not answer on $sock"
+
+cat >"$work/demo.json" <<JSON
+{
+  "name": "demo",
+  "command": "/sbin/init",
+  "systemd": true,
+  "state": "running",
+  "mount": {
+    "kind": "overlay",
+    "overlay": {
+      "lower": [
+        {
+          "kind": "attach",
+          "attach": {
+            "fs_type": "squashfs",
+            "attach": {
+              "kind": "loopback",
+              "loopback": { "path": "$work/debian.squashfs", "base": "root" }
+            }
+          }
+        }
+      ]
+    }
+  }
+}
+JSON
+say "POST /imageapi/v1/container: one definition, container → overlay → squashfs → loop device"
+indented <"$work/demo.json"
+status=$(curl -sS --unix-socket "$sock" -o "$work/answer.json" -w '%{http_code} in %{time_total} s' \
+	-H 'Content-Type: application/json' -d @"$work/demo.json" http://windlass/imageapi/v1/container)
+if [[ $status != 201* ]]; then
+	indented <"$work/answer.json" >&2
+	die "the answer was $status"
+fi
+say "the answer: $status"
+
+say "waiting until its systemd says that it is ready"
+windlass wait --condition ready --timeout 120s demo >/dev/null
+say "ready; the chain:"
+windlass tree | indented
+
+say "windlass exec demo systemctl is-system-running"
+state=$(windlass exec demo systemctl is-system-running) || true
+indented <<<"$state"
+if [ "$state" != running ]; then
+	windlass exec demo systemctl --no-pager --failed >&2 || true
+	die "systemd in the container says $state, not running"
+fi
+
+say "windlass stop demo"
+windlass stop demo >/dev/null
+windlass wait --condition ended --timeout 120s demo >/dev/null
+windlass ps | indented
+say "windlass rm demo"
+windlass rm demo >/dev/null
+say "stopping the daemon"
+kill -TERM "$daemon"
+wait "$daemon" || die "the daemon ended with status $?"
+daemon=
+
+say "is a mount, loop device, cgroup, process, socket or file left?"
+if ! nodestate -wait 10s -compare "$work/before.json" >"$work/left"; then
+	indented <"$work/left" >&2
+	die "the node is not as it was before"
+fi
+say "nothing is left: the node is as it was before. Done."
