@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/internal/rundir"
 )
 
 // mounts lists what is mounted below the filter's directories, and what is mounted anywhere from the instance's loop devices.
@@ -107,14 +109,18 @@ func cgroups(f filter) ([]Item, error) {
 	return items, nil
 }
 
-// inCgroup says whether a part of the path is the instance's name.
+// inCgroup says whether the last part of the path that is an instance's name is this instance's. Instances lie in one parent, which has
+// the name of the default one.
 func (f filter) inCgroup(path string) bool {
+	mine := false
 	for part := range strings.SplitSeq(path, "/") {
 		if f.named(part) {
-			return true
+			mine = true
+		} else if strings.HasPrefix(part, rundir.Dir(rundir.Default).Instance()+"-") {
+			mine = false
 		}
 	}
-	return false
+	return mine
 }
 
 // sockets lists the unix sockets below the filter's directories that are listened on or bound; connections are left out, for they

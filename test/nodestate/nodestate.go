@@ -171,7 +171,7 @@ func (f filter) below(path string) bool {
 }
 
 // named says whether name is the instance's: its name alone or followed by a separator and more. The name of another instance, which
-// goes on with `-` and digits, is not.
+// goes on with `-` and digits, is not its.
 func (f filter) named(name string) bool {
 	rest, ok := strings.CutPrefix(name, f.instance)
 	return ok && (rest == "" || strings.ContainsRune("/.:@#_", rune(rest[0])))

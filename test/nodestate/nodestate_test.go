@@ -91,6 +91,31 @@ func TestNamed(t *testing.T) {
 	}
 }
 
+func TestInCgroup(t *testing.T) {
+	other := Options{RunDir: "/run/other"}
+	tests := []struct {
+		o    Options
+		path string
+		want bool
+	}{
+		{Options{RunDir: rundir.Default}, "/windlass/windlass/7/payload", true},
+		{Options{RunDir: rundir.Default}, "/windlass/windlass-0a1b2c/7", false},
+		{Options{RunDir: rundir.Default}, "/user.slice", false},
+		{other, "/windlass/" + rundir.Dir(other.RunDir).Instance() + "/7", true},
+		{other, "/windlass/windlass/7", false},
+		{other, "/windlass", false},
+	}
+	for _, tt := range tests {
+		f, err := newFilter(tt.o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.inCgroup(tt.path); got != tt.want {
+			t.Errorf("%s in %s: %v, want %v", tt.path, tt.o.RunDir, got, tt.want)
+		}
+	}
+}
+
 func take(t *testing.T, o Options) State {
 	t.Helper()
 	s, err := Take(o)
