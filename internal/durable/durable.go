@@ -14,6 +14,14 @@ import (
 // WriteFile writes data to a temporary name beside path, syncs it, renames it to path and syncs the directory. Mode is exact: the
 // umask does not apply. A temporary file that a crash leaves has the suffix TempSuffix.
 func WriteFile(ctx context.Context, path string, data []byte, mode os.FileMode) error {
+	if err := Replace(ctx, path, data, mode); err != nil {
+		return err
+	}
+	return SyncDir(ctx, filepath.Dir(path))
+}
+
+// Replace is WriteFile without the sync of the directory, for who replaces several files and then calls SyncDir once.
+func Replace(ctx context.Context, path string, data []byte, mode os.FileMode) error {
 	tmp := path + TempSuffix
 	if err := writeSynced(ctx, tmp, data, mode); err != nil {
 		_ = os.Remove(tmp)
@@ -26,10 +34,7 @@ func WriteFile(ctx context.Context, path string, data []byte, mode os.FileMode) 
 		_ = os.Remove(tmp)
 		return err
 	}
-	if err := failpoint.Hit(ctx, "durable.rename:after"); err != nil {
-		return err
-	}
-	return SyncDir(ctx, filepath.Dir(path))
+	return failpoint.Hit(ctx, "durable.rename:after")
 }
 
 // TempSuffix marks files that were not finished; whoever reads the directory skips or removes them.

@@ -1,0 +1,348 @@
+package chain
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/windlass-hpc/windlass/container"
+	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/swagger/models"
+)
+
+// forceGrace bounds the grace of a running container that is deleted by force: the answer has to come within 60 s.
+const forceGrace = 20 * time.Second
+
+// Attachments lists the attachments, oldest first: all, or the one with the id, or those of a kind.
+func (c *Chain) Attachments(id *int64, kind string) ([]*models.Attach, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	views := []*models.Attach{}
+	found, err := c.pick(KindAttach, id)
+	for _, o := range found {
+		if kind == "" || string(o.attach.Kind) == kind {
+			views = append(views, c.viewAttach(o))
+		}
+	}
+	return views, err
+}
+
+// Attach raises an attachment held by its client.
+func (c *Chain) Attach(ctx context.Context, spec *models.Attach) (*models.Attach, error) {
+	p := planner{c: c}
+	o, err := p.attach(spec, false, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.raise(ctx, &p.plan); err != nil {
+		return nil, err
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.viewAttach(o), nil
+}
+
+// Detach takes down an attachment.
+func (c *Chain) Detach(ctx context.Context, id int64, force bool) (*models.Attach, error) {
+	var view *models.Attach
+	err := c.remove(ctx, KindAttach, id, force, func(o *object) { view = c.viewAttach(o) })
+	if err != nil {
+		return nil, err
+	}
+	view.State = string(Gone)
+	return view, nil
+}
+
+// Mounts lists the mounts, oldest first: all, or the one with the id, or those of a kind.
+func (c *Chain) Mounts(id *int64, kind string) ([]*models.Mount, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	views := []*models.Mount{}
+	found, err := c.pick(KindMount, id)
+	for _, o := range found {
+		if kind == "" || string(o.mount.Kind) == kind {
+			views = append(views, c.viewMount(o))
+		}
+	}
+	return views, err
+}
+
+// Mount raises a mount held by its client, with all that it defines.
+func (c *Chain) Mount(ctx context.Context, spec *models.Mount) (*models.Mount, error) {
+	p := planner{c: c}
+	o, err := p.mount(spec, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.raise(ctx, &p.plan); err != nil {
+		return nil, err
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.viewMount(o), nil
+}
+
+// Unmount takes down a mount.
+func (c *Chain) Unmount(ctx context.Context, id int64, force bool) (*models.Mount, error) {
+	var view *models.Mount
+	err := c.remove(ctx, KindMount, id, force, func(o *object) { view = c.viewMount(o) })
+	if err != nil {
+		return nil, err
+	}
+	view.State = string(Gone)
+	return view, nil
+}
+
+// Containers lists the containers, oldest first: all, or the one with the id or the name, or those in a state.
+func (c *Chain) Containers(id *int64, name *string, state string) ([]*models.Container, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	found, err := c.pick(KindContainer, id)
+	if err != nil {
+		return nil, err
+	}
+	if name != nil && *name != "" {
+		o := c.names[*name]
+		if o == nil || !slices.Contains(found, o) {
+			return nil, fault.New(fault.NotFound, "no container is named %q", *name)
+		}
+		found = []*object{o}
+	}
+	views := []*models.Container{}
+	for _, o := range found {
+		if v := c.viewContainer(o); state == "" || string(v.State) == state {
+			views = append(views, v)
+		}
+	}
+	return views, nil
+}
+
+// CreateContainer raises a container with all that it defines, and starts it when its state is running. When it cannot be started,
+// nothing of it is left.
+func (c *Chain) CreateContainer(ctx context.Context, spec *models.Container) (*models.Container, error) {
+	if spec.State != "" && spec.State != models.ContainerStateCreated && spec.State != models.ContainerStateRunning {
+		return nil, fault.New(fault.Invalid, "state %q cannot be asked for at creation: created or running", spec.State)
+	}
+	p := planner{c: c}
+	o, err := p.container(spec)
+	if err != nil {
+		return nil, err
+	}
+	p.plan.start = spec.State == models.ContainerStateRunning
+	if err := c.raise(ctx, &p.plan); err != nil {
+		return nil, err
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.viewContainer(o), nil
+}
+
+// DeleteContainer takes down a container, by id or by name. One that runs is stopped first when force is set.
+func (c *Chain) DeleteContainer(ctx context.Context, id *int64, name *string, force bool) (*models.Container, error) {
+	o, err := c.containerBy(id, name)
+	if err != nil {
+		return nil, err
+	}
+	if force {
+		if err := c.end(ctx, o); err != nil {
+			return nil, err
+		}
+	}
+	release, err := c.queue(ctx, o) // a start that is under way has to end first
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	var view *models.Container
+	if err := c.remove(ctx, KindContainer, int64(o.id), force, func(o *object) { view = c.viewContainer(o) }); err != nil {
+		return nil, err
+	}
+	return view, nil
+}
+
+// end stops a container and waits for its end, but not for long: what still runs then, Remove kills.
+func (c *Chain) end(ctx context.Context, o *object) error {
+	grace := min(c.grace(o, nil), forceGrace)
+	if err := c.halt(ctx, o, &grace); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, grace+c.cfg.UndoTimeout)
+	defer cancel()
+	c.await(ctx, o, func() bool { return !o.ctr.runs() })
+	return nil
+}
+
+// SetContainerState starts, resumes, stops or pauses a container.
+func (c *Chain) SetContainerState(ctx context.Context, id *int64, name *string, state string, grace *time.Duration) (*models.Container, error) {
+	o, err := c.containerBy(id, name)
+	if err != nil {
+		return nil, err
+	}
+	switch models.ContainerState(state) {
+	case models.ContainerStateRunning:
+		err = c.start(ctx, o)
+	case models.ContainerStatePaused:
+		err = c.freeze(ctx, o)
+	case models.ContainerStateExited:
+		err = c.halt(ctx, o, grace)
+	default:
+		err = fault.New(fault.Invalid, "state %q cannot be asked for: running, exited or paused", state)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.viewContainer(o), nil
+}
+
+// WaitContainer returns the container when it has ended, is ready or runs.
+func (c *Chain) WaitContainer(ctx context.Context, id int64, condition string) (*models.Container, error) {
+	o, err := c.containerBy(&id, nil)
+	if err != nil {
+		return nil, err
+	}
+	reached := func() bool {
+		switch condition {
+		case "ready":
+			return o.ctr.Status.Ready && o.ctr.State == models.ContainerStateRunning
+		case "running":
+			return o.ctr.State == models.ContainerStateRunning
+		}
+		return o.ctr.ended()
+	}
+	over := func() bool { return reached() || o.ctr.ended() || o.phase == Gone }
+	if !c.await(ctx, o, over) {
+		return nil, fault.New(fault.Timeout, "%s is not %s yet, it is %s: %w", o, condition, c.stateOf(o), ctx.Err())
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	switch {
+	case o.phase == Gone:
+		return nil, fault.New(fault.NotFound, "%s was deleted", o)
+	case !reached():
+		return nil, fault.New(fault.BadState, "%s has ended before it was %s: %s", o, condition, ending(c.viewContainer(o)))
+	}
+	return c.viewContainer(o), nil
+}
+
+// ending says how a container ended.
+func ending(v *models.Container) string {
+	switch {
+	case v.Error != "":
+		return v.Error
+	case v.ExitCode != nil:
+		return fmt.Sprintf("exit code %d", *v.ExitCode)
+	}
+	return string(v.State)
+}
+
+// await waits until cond holds, which is asked under the lock at every change of o; false when ctx ended first.
+func (c *Chain) await(ctx context.Context, o *object, cond func() bool) bool {
+	for {
+		c.mu.RLock()
+		ok, changed := cond(), o.changed
+		c.mu.RUnlock()
+		if ok {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// Exec starts a process in a running container.
+func (c *Chain) Exec(ctx context.Context, id int64, spec *models.ExecSpec) (container.Process, error) {
+	o, err := c.containerBy(&id, nil)
+	if err != nil {
+		return nil, err
+	}
+	switch state := c.stateOf(o); state {
+	case models.ContainerStateRunning, models.ContainerStateStopping:
+	case models.ContainerStatePaused:
+		return nil, fault.Hintf(fault.New(fault.BadState, "%s is paused", o), "resume it first")
+	default:
+		return nil, fault.Hintf(fault.New(fault.BadState, "%s is %s", o, state), "start it first")
+	}
+	p, err := c.cfg.Runtime.Exec(ctx, o.id, spec)
+	if err != nil {
+		return nil, fmt.Errorf("exec in %s: %w", o, err)
+	}
+	return p, nil
+}
+
+// OpenLog opens the log of a container.
+func (c *Chain) OpenLog(ctx context.Context, id int64) (container.Log, error) {
+	o, err := c.containerBy(&id, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.cfg.Runtime.OpenLog(ctx, o.id)
+}
+
+// Counts gives the number of objects by kind and state.
+func (c *Chain) Counts() map[string]map[string]int {
+	counts := map[string]map[string]int{string(KindAttach): {}, string(KindMount): {}, string(KindContainer): {}}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	for _, o := range c.objects {
+		counts[string(o.kind)][o.wireState()]++
+	}
+	return counts
+}
+
+// Info describes the daemon.
+func (c *Chain) Info() *models.Info {
+	info := c.cfg.Info
+	info.RunDir = string(c.dir)
+	info.AttachKinds, info.MountKinds = sorted(c.cfg.Attach.Kinds()), sorted(c.cfg.Mount.Kinds())
+	return &info
+}
+
+// pick finds the objects of a kind, by id; all when id is nil. Chain.mu is held.
+func (c *Chain) pick(kind Kind, id *int64) ([]*object, error) {
+	if id != nil {
+		o := c.objects[ID(*id)]
+		if o == nil || o.kind != kind {
+			return nil, fault.New(fault.NotFound, "no %s has id %d", kind, *id)
+		}
+		return []*object{o}, nil
+	}
+	var found []*object
+	for _, o := range c.objects {
+		if o.kind == kind {
+			found = append(found, o)
+		}
+	}
+	slices.SortFunc(found, func(a, b *object) int { return int(a.id - b.id) })
+	return found, nil
+}
+
+// containerBy finds a container by id or name; with both, both must fit.
+func (c *Chain) containerBy(id *int64, name *string) (*object, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if id == nil && (name == nil || *name == "") {
+		return nil, fault.New(fault.Invalid, "either ID or Name must be provided")
+	}
+	var o *object
+	if id != nil {
+		found, err := c.pick(KindContainer, id)
+		if err != nil {
+			return nil, err
+		}
+		o = found[0]
+	}
+	if name != nil && *name != "" {
+		named := c.names[*name]
+		if named == nil || (o != nil && o != named) {
+			return nil, fault.New(fault.NotFound, "no container is named %q", *name)
+		}
+		o = named
+	}
+	return o, nil
+}

@@ -1,0 +1,200 @@
+// Package chain is the heart of windlass: it raises attachments, mounts and containers on each other, keeps who holds what, writes down
+// what it promises before it does it, and takes down what nobody holds.
+//
+// It owns the objects, their records and their events. It never touches a device, a mount or a process itself: that is for the drivers.
+//
+// # Concurrency
+//
+// Chain.mu guards the objects. It is never held across a driver call, a file or a wait, so lists answer at once whatever hangs. An
+// operation claims the objects that it changes by their phase, under the lock: only one can move an object from Ready to Undoing, and
+// what is Planned belongs to the request that planned it. Nobody waits for a claim: who comes second is told so. So there is no order of
+// locks to keep. Operations on one container queue on its op channel.
+package chain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/windlass-hpc/windlass/attach"
+	"github.com/windlass-hpc/windlass/container"
+	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/rundir"
+	"github.com/windlass-hpc/windlass/mount"
+	"github.com/windlass-hpc/windlass/swagger/models"
+)
+
+// Config is what a chain works with.
+type Config struct {
+	Dir     rundir.Dir
+	Attach  *attach.Registry
+	Mount   *mount.Registry
+	Runtime container.Runtime
+	Log     *logrus.Logger
+	OnStep  StepFunc // may be nil
+
+	// CreateTimeout bounds the raising of a whole definition; 0 means DefaultCreateTimeout.
+	CreateTimeout time.Duration
+	// StepTimeout bounds one driver call; 0 means DefaultStepTimeout.
+	StepTimeout time.Duration
+	// UndoTimeout bounds one driver call that takes down; 0 means DefaultUndoTimeout.
+	UndoTimeout time.Duration
+	// StopTimeout and SystemdStopTimeout are the grace of containers that set none; 0 means the defaults.
+	StopTimeout        time.Duration
+	SystemdStopTimeout time.Duration
+	// Info is what Chain.Info answers, kinds aside.
+	Info models.Info
+}
+
+// Defaults of Config. A create has to end within 60 s (the wire contract), what it undoes included.
+const (
+	DefaultCreateTimeout      = 50 * time.Second
+	DefaultStepTimeout        = 45 * time.Second
+	DefaultUndoTimeout        = 15 * time.Second
+	DefaultStopTimeout        = 10 * time.Second
+	DefaultSystemdStopTimeout = 90 * time.Second
+)
+
+// Chain is the set of objects of one node.
+type Chain struct {
+	cfg Config
+	dir rundir.Dir
+	log *logrus.Logger
+	seq *sequence
+	bus *bus
+
+	mu      sync.RWMutex
+	objects map[ID]*object
+	names   map[string]*object // containers by name
+	bad     map[ID]error       // records that could not be read; their kernel objects are left alone
+
+	kick chan struct{} // wakes the retrying of what could not be taken down
+	lock *os.File
+	ctx  context.Context // of what goes on in the background
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+// Open takes the run directory, reads the records, and brings the node and the records together: what is there is adopted, what was
+// begun is undone, what was being taken down goes. A second daemon on the same directory is refused.
+func Open(ctx context.Context, cfg Config) (*Chain, error) {
+	cfg.defaults()
+	c := &Chain{cfg: cfg, dir: cfg.Dir, log: cfg.Log, objects: map[ID]*object{}, names: map[string]*object{}, kick: make(chan struct{}, 1)}
+	if err := c.dir.Make(); err != nil {
+		return nil, err
+	}
+	if err := c.takeLock(); err != nil {
+		return nil, err
+	}
+	boot, err := bootID()
+	if err == nil {
+		c.seq, err = openSequence(c.dir, boot)
+	}
+	if err != nil {
+		c.lock.Close()
+		return nil, err
+	}
+	c.bus = newBus(c.seq.kept.Event, c.seq.reserveEvent)
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	if err := c.reconcile(ctx, boot); err != nil {
+		c.Close()
+		return nil, err
+	}
+	c.wg.Go(c.retryLoop)
+	return c, nil
+}
+
+// Close ends what goes on in the background and gives the run directory free. Containers, mounts and attachments stay as they are: the
+// next daemon adopts them.
+func (c *Chain) Close() {
+	c.stop()
+	c.wg.Wait()
+	if err := c.seq.close(c.bus.newest()); err != nil {
+		c.log.WithError(err).Warn("the numbers given so far could not be kept; the next daemon skips some")
+	}
+	c.lock.Close()
+}
+
+func (cfg *Config) defaults() {
+	set := func(d *time.Duration, def time.Duration) {
+		if *d == 0 {
+			*d = def
+		}
+	}
+	set(&cfg.CreateTimeout, DefaultCreateTimeout)
+	set(&cfg.StepTimeout, DefaultStepTimeout)
+	set(&cfg.UndoTimeout, DefaultUndoTimeout)
+	set(&cfg.StopTimeout, DefaultStopTimeout)
+	set(&cfg.SystemdStopTimeout, DefaultSystemdStopTimeout)
+	if cfg.Log == nil {
+		cfg.Log = logrus.New()
+	}
+}
+
+// takeLock makes this the only daemon on the directory. The lock goes with the process, however it ends.
+func (c *Chain) takeLock() error {
+	f, err := os.OpenFile(c.dir.Lock(), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock the run directory: %w", err)
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		f.Close()
+		return fault.Hintf(fault.New(fault.Busy, "another windlass daemon runs on %s", c.dir),
+			"stop it, or give this one a directory of its own with --run-dir")
+	}
+	if err != nil {
+		f.Close()
+		return fmt.Errorf("lock %s: %w", c.dir.Lock(), err)
+	}
+	c.lock = f
+	return nil
+}
+
+// update changes an object under the lock, wakes who waits for a change, and publishes an event when the object's state has changed.
+func (c *Chain) update(o *object, change func()) {
+	c.mu.Lock()
+	before := o.wireState()
+	change()
+	after := o.wireState()
+	close(o.changed)
+	o.changed = make(chan struct{})
+	e := o.event()
+	c.mu.Unlock()
+	if before == after {
+		return
+	}
+	c.announce(e)
+}
+
+// announce publishes a change of state and logs it: one line for each.
+func (c *Chain) announce(e *models.Event) {
+	entry := c.log.WithFields(logrus.Fields{"kind": e.Kind, "obj": e.Object, "state": e.State})
+	if e.Name != "" {
+		entry = entry.WithField("name", e.Name)
+	}
+	if e.Message != "" {
+		entry = entry.WithField("err", e.Message)
+	}
+	entry.Info(e.Type)
+	c.bus.publish(e)
+}
+
+// wireState is the state as the API and the events name it. Chain.mu is held.
+func (o *object) wireState() string {
+	if o.kind == KindContainer && (o.phase == Ready || o.phase == Lost) {
+		return string(o.ctr.State)
+	}
+	return string(o.phase)
+}
+
+func (o *object) event() *models.Event {
+	state := o.wireState()
+	return &models.Event{Type: string(o.kind) + "." + state, Kind: string(o.kind), Object: int64(o.id), Name: o.name(), State: state, Message: o.err}
+}

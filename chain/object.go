@@ -1,0 +1,120 @@
+package chain
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/windlass-hpc/windlass/attach"
+	"github.com/windlass-hpc/windlass/mount"
+	"github.com/windlass-hpc/windlass/swagger/models"
+)
+
+// ID numbers the objects of a chain; one counter serves all kinds.
+type ID = models.ID
+
+// Kind is the kind of an object.
+type Kind string
+
+// The kinds, in the order in which a chain is raised.
+const (
+	KindAttach    Kind = "attach"
+	KindMount     Kind = "mount"
+	KindContainer Kind = "container"
+)
+
+// Phase is where an object is between being asked for and being gone. Wire name: `state` of attach and mount.
+type Phase string
+
+// The phases. On disk only Planned, Ready and Undoing occur: a crash in Doing is undone like one in Planned.
+const (
+	Planned Phase = "planned" // its record is written, nothing is done
+	Doing   Phase = "doing"   // a driver is at it
+	Ready   Phase = "ready"   // in place
+	Undoing Phase = "undoing" // being taken down, or to be tried again
+	Lost    Phase = "lost"    // the kernel object has gone without us
+	Gone    Phase = "gone"    // taken down; only in answers and events
+)
+
+// below is one link that an object lies on.
+type below struct {
+	Role mount.Role `json:"role"`
+	ID   ID         `json:"id"`
+}
+
+// object is one link of a chain. All fields but id, kind and the locks are guarded by Chain.mu.
+type object struct {
+	id     ID
+	kind   Kind
+	client bool        // a request of its own created it, and has not deleted it
+	over   map[ID]Kind // the objects that lie on this one: its holders beside the client
+	below  []below
+	phase  Phase
+	err    string // what went wrong last
+	hint   string
+	made   time.Time
+
+	// One of these, without nested definitions: `below` has taken their place.
+	attach    *models.Attach
+	mount     *models.Mount
+	container *models.Container
+
+	device attach.Device
+	active mount.Active
+	ctr    containerState
+
+	steps   *timeline
+	changed chan struct{} // closed and made anew at every change
+
+	// readOnly says that what will use an attachment only reads. Set by the plan.
+	readOnly bool
+	// stuck is open while a driver call of this object has not come back although its deadline passed.
+	stuck chan struct{}
+	// claimed says that somebody is taking it down.
+	claimed bool
+	// touched says that a driver may have begun to make it.
+	touched bool
+
+	recordMu sync.Mutex // one writer of the record at a time
+	op       chan struct{}
+}
+
+// newObject makes an object that nothing knows yet.
+func newObject(kind Kind, onStep StepFunc) *object {
+	return &object{
+		kind: kind, phase: Planned, over: map[ID]Kind{}, made: time.Now(),
+		steps: &timeline{onStep: onStep}, changed: make(chan struct{}), op: make(chan struct{}, 1),
+	}
+}
+
+// holders names who holds the object, the client first, then by id.
+func (o *object) holders() []string {
+	var names []string
+	if o.client {
+		names = append(names, "client")
+	}
+	ids := make([]ID, 0, len(o.over))
+	for id := range o.over {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	for _, id := range ids {
+		names = append(names, fmt.Sprintf("%s:%d", o.over[id], id))
+	}
+	return names
+}
+
+// held reports whether anybody holds the object.
+func (o *object) held() bool { return o.client || len(o.over) > 0 }
+
+// String is the object's name in messages, such as "mount 7".
+func (o *object) String() string { return fmt.Sprintf("%s %d", o.kind, o.id) }
+
+// name is the container's name, else "".
+func (o *object) name() string {
+	if o.container == nil {
+		return ""
+	}
+	return string(o.container.Name)
+}

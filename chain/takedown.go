@@ -1,0 +1,267 @@
+package chain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/windlass-hpc/windlass/attach"
+	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/step"
+	"github.com/windlass-hpc/windlass/mount"
+)
+
+// orphansWait is how long an answer waits for what lay below the deleted object to go too. Dead storage below must not hold it up.
+const orphansWait = 3 * time.Second
+
+// abandon takes down what a plan that failed has made, and returns the cause. What does not go at once is tried again in the background.
+// The request may have gone, so the end of ctx does not matter.
+func (c *Chain) abandon(ctx context.Context, p *plan, cause error) error {
+	root := p.root()
+	c.tellFailure(p, cause)
+	c.update(root, func() { root.phase, root.client, root.claimed = Undoing, false, true })
+	if err := c.takeDown(context.WithoutCancel(ctx), root, true); err != nil {
+		return fault.Hintf(cause, "%sit could not all be undone and is tried again: %v", hintBefore(cause), err)
+	}
+	return cause
+}
+
+func hintBefore(err error) string {
+	if h := fault.HintOf(err); h != "" {
+		return h + "; "
+	}
+	return ""
+}
+
+// tellFailure publishes why a definition could not be raised, with the steps of all its objects: the objects themselves are about to go.
+func (c *Chain) tellFailure(p *plan, cause error) {
+	root := p.root()
+	c.mu.RLock()
+	e := root.event()
+	c.mu.RUnlock()
+	e.Type, e.State, e.Message = string(root.kind)+".failed", "failed", cause.Error()
+	if h := fault.HintOf(cause); h != "" {
+		e.Message += ": " + h
+	}
+	for _, o := range p.objects {
+		e.Timeline = append(e.Timeline, o.steps.wire()...)
+	}
+	c.announce(e)
+}
+
+// takeDown takes down an object that its caller has claimed (phase Undoing), and then what only it held:
+//
+//  1. the driver takes the kernel object away;
+//  2. the record is deleted: from here on no daemon knows of it;
+//  3. the holds on what lies below are given up;
+//  4. what nobody holds any more goes the same way, in the background. The answer waits for it, but not for long.
+//
+// On failure the object stays Undoing, says why, and is tried again.
+func (c *Chain) takeDown(ctx context.Context, o *object, force bool) error {
+	orphans, err := c.takeDownOne(ctx, o, force)
+	if err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	c.wg.Go(func() {
+		defer close(done)
+		c.takeDownAll(context.WithoutCancel(ctx), orphans)
+		c.kickRetry() // what went may have kept something else busy
+	})
+	wait := time.NewTimer(orphansWait)
+	defer wait.Stop()
+	select {
+	case <-done:
+	case <-wait.C:
+	}
+	return nil
+}
+
+// takeDownAll takes down claimed objects and all that only they held.
+func (c *Chain) takeDownAll(ctx context.Context, claimed []*object) {
+	for _, o := range claimed {
+		orphans, err := c.takeDownOne(ctx, o, false)
+		if err != nil {
+			c.log.WithFields(logrus.Fields{"kind": o.kind, "obj": o.id}).WithError(err).
+				Warn("what nobody holds could not be taken down; it is tried again")
+			continue
+		}
+		c.takeDownAll(ctx, orphans)
+	}
+}
+
+// takeDownOne takes down a claimed object and claims what nobody holds any more.
+func (c *Chain) takeDownOne(ctx context.Context, o *object, force bool) ([]*object, error) {
+	err := c.lower(ctx, o, force)
+	if err == nil {
+		err = c.forget(ctx, o)
+	}
+	if err != nil {
+		c.update(o, func() { o.err, o.hint, o.claimed = err.Error(), fault.HintOf(err), false })
+		return nil, err
+	}
+	c.update(o, func() { o.phase, o.err, o.hint = Gone, "", "" })
+	return c.release(o), nil
+}
+
+// release gives up o's holds and claims what nobody holds now.
+func (c *Chain) release(o *object) []*object {
+	c.mu.Lock()
+	var orphans []*object
+	for _, b := range slices.Backward(o.below) {
+		child := c.objects[b.ID]
+		if child == nil {
+			continue
+		}
+		delete(child.over, o.id)
+		if !child.held() && !child.claimed && child.phase != Gone {
+			child.claimed = true
+			orphans = append(orphans, child)
+		}
+	}
+	c.mu.Unlock()
+	for _, child := range orphans {
+		c.update(child, func() { child.phase = Undoing })
+	}
+	return orphans
+}
+
+// lower has the driver take the kernel object away.
+func (c *Chain) lower(ctx context.Context, o *object, force bool) error {
+	if !o.touched {
+		return nil
+	}
+	switch o.kind {
+	case KindAttach:
+		return c.lowerAttach(ctx, o, force)
+	case KindMount:
+		return c.lowerMount(ctx, o, force)
+	default:
+		return c.lowerContainer(ctx, o)
+	}
+}
+
+func (c *Chain) lowerAttach(ctx context.Context, o *object, force bool) error {
+	d, ok := c.cfg.Attach.Driver(string(o.attach.Kind))
+	if !ok {
+		return noDriver("attach", string(o.attach.Kind), c.cfg.Attach.Kinds())
+	}
+	spec := c.attachSpec(o)
+	return c.call(ctx, o, "detach", c.cfg.UndoTimeout, func(ctx context.Context) error {
+		dev := o.device
+		if dev.Path == "" { // its attaching did not end well: ask the kernel what there is
+			found, state, err := d.Probe(ctx, o.id, spec)
+			if err != nil {
+				return fmt.Errorf("%s (%s): %w", o, o.attach.Kind, err)
+			}
+			if state == attach.Gone {
+				return nil
+			}
+			dev = found
+		}
+		if err := d.Detach(ctx, dev, force); err != nil {
+			return fmt.Errorf("%s (%s): %w", o, o.attach.Kind, err)
+		}
+		return nil
+	})
+}
+
+func (c *Chain) lowerMount(ctx context.Context, o *object, force bool) error {
+	d, ok := c.cfg.Mount.Driver(string(o.mount.Kind))
+	if !ok {
+		return noDriver("mount", string(o.mount.Kind), c.cfg.Mount.Kinds())
+	}
+	target := c.target(o)
+	return c.call(ctx, o, "unmount", c.cfg.UndoTimeout, func(ctx context.Context) error {
+		active := o.active
+		active.ID, active.Target = o.id, target
+		if err := d.Unmount(ctx, active, force); err != nil {
+			return fmt.Errorf("%s (%s): %w", o, o.mount.Kind, err)
+		}
+		return removeTarget(ctx, target)
+	})
+}
+
+func removeTarget(ctx context.Context, t mount.Target) error {
+	return step.Do(ctx, "mountpoint.remove", func(context.Context) error {
+		if err := os.Remove(t.Dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("remove the mountpoint: %w", err)
+		}
+		return nil
+	})
+}
+
+func (c *Chain) lowerContainer(ctx context.Context, o *object) error {
+	return c.call(ctx, o, "remove", c.cfg.UndoTimeout, func(ctx context.Context) error {
+		if err := c.cfg.Runtime.Remove(ctx, o.id); err != nil {
+			return fmt.Errorf("%s: %w", o, err)
+		}
+		return nil
+	})
+}
+
+// How often what could not be taken down is tried again: soon at first, for what only needs a moment, then rarely.
+const (
+	retryFirst = 100 * time.Millisecond
+	retryLast  = 30 * time.Second
+)
+
+// kickRetry has what could not be taken down tried again now: something else has gone that may have held it.
+func (c *Chain) kickRetry() {
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+// retryLoop tries again, with growing pauses, until the chain closes.
+func (c *Chain) retryLoop() {
+	pause := retryFirst
+	for {
+		wait := time.NewTimer(pause)
+		select {
+		case <-c.ctx.Done():
+			wait.Stop()
+			return
+		case <-c.kick:
+			wait.Stop()
+			pause = retryFirst
+		case <-wait.C:
+		}
+		pause = min(2*pause, retryLast)
+		c.retryAll()
+	}
+}
+
+// retryAll tries once to take down everything that is left over, those above first.
+func (c *Chain) retryAll() {
+	for _, o := range c.leftovers() {
+		orphans, err := c.takeDownOne(c.ctx, o, false)
+		if err != nil {
+			c.log.WithFields(logrus.Fields{"kind": o.kind, "obj": o.id}).WithError(err).Debug("still cannot be taken down")
+			continue
+		}
+		c.takeDownAll(c.ctx, orphans)
+		c.kickRetry()
+	}
+}
+
+// leftovers claims what is to go and nobody is taking down.
+func (c *Chain) leftovers() []*object {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var left []*object
+	for _, o := range c.objects {
+		if o.phase == Undoing && !o.claimed && o.stuck == nil {
+			o.claimed = true
+			left = append(left, o)
+		}
+	}
+	slices.SortFunc(left, func(a, b *object) int { return int(b.id - a.id) })
+	return left
+}

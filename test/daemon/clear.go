@@ -1,0 +1,51 @@
+package daemon
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/windlass-hpc/windlass/internal/mountinfo"
+)
+
+// clear reports what a test has left and takes it away, so that the next one begins on a clean machine.
+func (n *Node) clear(dir string) {
+	left := n.Left()
+	if len(left) > 0 {
+		n.t.Errorf("left on the node:\n  %s", strings.Join(left, "\n  "))
+		n.sweep()
+	}
+	if mounted, err := mountinfo.Below(dir); err != nil || len(mounted) > 0 {
+		n.t.Errorf("%s is not removed, something is still mounted in it: %v", dir, err)
+		return
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		n.t.Error(err)
+	}
+}
+
+// sweep takes away what is left of the node by force: its processes, mounts and loop devices. Only a test that has failed needs it.
+func (n *Node) sweep() {
+	for _, item := range n.state().Items {
+		if pid, err := strconv.Atoi(item.Key); err == nil && item.Class == "process" {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	mounted, _ := mountinfo.Below(string(n.Dir))
+	for _, m := range slices.Backward(mounted) {
+		_ = syscall.Unmount(m.Mountpoint, syscall.MNT_DETACH)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	out, _ := exec.CommandContext(ctx, "losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE").Output()
+	for line := range strings.Lines(string(out)) {
+		if f := strings.Fields(line); len(f) > 1 && strings.Contains(line, n.Dir.Instance()+"/") {
+			_ = exec.CommandContext(ctx, "losetup", "--detach", f[0]).Run()
+		}
+	}
+}
