@@ -1,0 +1,75 @@
+//go:build failpoint
+
+package crash
+
+import (
+	"context"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/windlass-hpc/windlass/swagger/models"
+	"github.com/windlass-hpc/windlass/test/daemon"
+)
+
+// TestRollbackAtEveryStep fails, and hangs, every step that raises a container of five links. Each time the request must fail and say
+// where, and the node must be as before, with no restart.
+func TestRollbackAtEveryStep(t *testing.T) {
+	bin := daemon.Build(t, "-tags=failpoint")
+	dir, name := image(t)
+	steps := raisingSteps(t, bin, dir, name)
+	for _, action := range []string{"error", "hang"} {
+		for _, point := range steps {
+			t.Run(action+"/"+point, func(t *testing.T) { rollBack(t, bin, point, action, dir, name) })
+		}
+	}
+	t.Logf("%d steps, each failed and hung", len(steps))
+}
+
+// raisingSteps gives the steps of raising: those that a daemon passes between being ready and answering the POST.
+func raisingSteps(t *testing.T, bin daemon.Binaries, dir, name string) []string {
+	t.Helper()
+	trace := filepath.Join(t.TempDir(), "trace")
+	n := daemon.NewNode(t)
+	d := n.Start(daemon.Options{Binaries: bin, Env: []string{"WINDLASS_FAILPOINT_TRACE=" + trace}})
+	idle := len(points(t, trace))
+	d.Want(http.StatusCreated, http.MethodPost, "/container", deep(dir, name), nil)
+	all := points(t, trace)[idle:]
+	if err := remove(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	d.Stop()
+	if len(all) < 20 {
+		t.Fatalf("only %d steps: %v", len(all), all)
+	}
+	return all
+}
+
+func rollBack(t *testing.T, bin daemon.Binaries, point, action, dir, name string) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	n := daemon.NewNode(t)
+	d := n.Start(daemon.Options{Binaries: bin, Env: []string{"WINDLASS_FAILPOINT=" + point + "=" + action},
+		Args: []string{"--step-timeout", "500ms", "--create-timeout", "1500ms"}})
+	var refused models.Error
+	status, err := d.Call(ctx, http.MethodPost, "/container", deep(dir, name), &refused)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, d.Log())
+	}
+	if status < 400 || refused.Message == nil || *refused.Message == "" {
+		t.Errorf("the step did not count: %d %+v", status, refused)
+	}
+	if err := empty(ctx, d); err != nil {
+		t.Errorf("%v\n%s", err, d.Log())
+	}
+	if left := n.Left(); len(left) > 0 {
+		t.Errorf("the node is not as before:\n  %s\n%s", strings.Join(left, "\n  "), d.Log())
+	}
+	d.Want(http.StatusCreated, http.MethodPost, "/container", deep(dir, name), nil) // the point is armed once: now it works
+	if err := remove(ctx, d); err != nil {
+		t.Error(err)
+	}
+	d.Stop()
+}
