@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
@@ -108,3 +109,59 @@ func (o Objects) String() string {
 	}
 	return s
 }
+
+// Text fetches what is not JSON, such as a log.
+func (d *Daemon) Text(ctx context.Context, path string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://windlass"+BasePath+path, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := d.http.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s: %d %s", path, resp.StatusCode, data)
+	}
+	return string(data), err
+}
+
+// Events fetches the events that are kept.
+func (d *Daemon) Events(ctx context.Context, events *[]*models.Event) {
+	d.t.Helper()
+	text, err := d.Text(ctx, "/event?since=0&follow=false")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for line := range strings.Lines(text) {
+		data, ok := strings.CutPrefix(line, "data:")
+		if !ok {
+			continue
+		}
+		var e models.Event
+		if err := json.Unmarshal([]byte(data), &e); err != nil {
+			d.t.Fatalf("event %q: %v", line, err)
+		}
+		*events = append(*events, &e)
+	}
+}
+
+// Metrics fetches what Prometheus would.
+func (d *Daemon) Metrics(ctx context.Context) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://windlass/metrics", nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := d.http.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	return string(data), err
+}
+
+// CloseIdle closes the connections that no request uses.
+func (d *Daemon) CloseIdle() { d.http.CloseIdleConnections() }
