@@ -25,7 +25,7 @@ const (
 	SchemeHTTPS = "https"
 )
 
-// Config is how the daemon runs. A timeout of 0 means none, but for the two graces, where it means at once.
+// Config is how the daemon runs.
 type Config struct {
 	Schemes    []string // the listeners: unix, http, https
 	SocketPath string
@@ -42,7 +42,7 @@ type Config struct {
 
 	RunDir       string
 	Shim         string // empty is windlass-shim beside the program, else in PATH
-	CgroupParent string
+	CgroupParent string // cgroup below which all of ours lie; empty is the root cgroup
 
 	LogLevel  string // as logrus names them
 	LogFormat string // text or json
@@ -73,10 +73,9 @@ func Default() Config {
 		Port:               8080,
 		TLSPort:            8443,
 		RunDir:             rundir.Default,
-		CgroupParent:       "windlass",
 		LogLevel:           "info",
 		LogFormat:          "text",
-		CreateTimeout:      60 * time.Second,
+		CreateTimeout:      50 * time.Second,
 		StepTimeout:        45 * time.Second,
 		UndoTimeout:        15 * time.Second,
 		StopTimeout:        10 * time.Second,
@@ -86,7 +85,7 @@ func Default() Config {
 		BodyTimeout:        30 * time.Second,
 		IdleTimeout:        2 * time.Minute,
 		MaxHeader:          64 << 10,
-		MaxBody:            1 << 20,
+		MaxBody:            4 << 20,
 		LogSize:            10 << 20,
 	}
 }

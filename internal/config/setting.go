@@ -57,7 +57,7 @@ func daemonSettings() []setting {
 			value: str(func(c *Config) *string { return &c.RunDir })},
 		{key: "shim", help: "path of windlass-shim; empty looks beside windlass, then in PATH",
 			value: str(func(c *Config) *string { return &c.Shim })},
-		{key: "cgroup_parent", help: "cgroup that the containers' cgroups are made in",
+		{key: "cgroup_parent", help: "cgroup that the containers' cgroups are made in, in each hierarchy; empty is the root",
 			value: str(func(c *Config) *string { return &c.CgroupParent })},
 		{key: "log_level", help: "error, warn, info, debug or trace",
 			value: str(func(c *Config) *string { return &c.LogLevel })},

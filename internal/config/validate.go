@@ -83,12 +83,17 @@ func (c *Config) validateDaemon() (p Problems) {
 		p = append(p, absolute("shim", c.Shim)...)
 	}
 	parent := strings.Trim(c.CgroupParent, "/")
-	if parent == "" || !filepath.IsLocal(parent) {
+	if parent != "" && !filepath.IsLocal(parent) {
 		p = append(p, fmt.Sprintf("cgroup_parent: %q is not the path of a cgroup below the root cgroup", c.CgroupParent))
 	}
 	p = append(p, oneOf("log_level", c.LogLevel, "error", "warn", "info", "debug", "trace")...)
 	p = append(p, oneOf("log_format", c.LogFormat, "text", "json")...)
-	if c.CreateTimeout > 0 && c.StepTimeout > c.CreateTimeout {
+	for _, s := range settings() {
+		if d, ok := s.value(c).(*durationValue); ok && *d <= 0 {
+			p = append(p, s.key+": it must be longer than nothing")
+		}
+	}
+	if c.StepTimeout > c.CreateTimeout {
 		p = append(p, fmt.Sprintf("step_timeout: %s is longer than create_timeout, %s", c.StepTimeout, c.CreateTimeout))
 	}
 	for _, l := range []struct {
