@@ -1,0 +1,73 @@
+#!/bin/bash
+# Measures windlass side by side with crun, systemd-nspawn and the forerunner's server, on this machine, and prints the table that
+# docs/PERFORMANCE.md keeps. Arguments go to the program in test/bench, such as -rounds 101 or -only exec.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cache=${WINDLASS_CACHE:-/var/cache/windlass-test}
+forerunner=github.com/kraken-hpc/imageapi/cmd/imageapi-server@v0.2.0
+
+die() { echo "bench: $*" >&2; exit 1; }
+[ "$(id -u)" = 0 ] || die "run it as root"
+test/install.sh bench
+make --no-print-directory build
+test/rootfs.sh
+
+run=$(mktemp -d /run/windlass-bench.XXXXXX)
+work=$(mktemp -d "$cache/bench.XXXXXX")
+daemon='' server=''
+cleanup() {
+	local code=$?
+	trap - EXIT
+	trap '' INT TERM
+	if [ -n "$daemon" ]; then kill -TERM "$daemon" 2>/dev/null || true; fi
+	# unshare does not take TERM while its child runs; the child dies with it.
+	if [ -n "$server" ]; then kill -KILL "$server" 2>/dev/null || true; fi
+	wait
+	if [ $code -ne 0 ]; then tail -n 20 "$work"/*.log >&2 || true; fi
+	rm -rf --one-file-system "$run" "$work"
+	exit $code
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+# A copy of the tree and the image of our own: the runtimes leave mountpoints and machine ids in it.
+cp -a "$cache/debian-rootfs" "$work/rootfs"
+ln "$cache/debian.squashfs" "$work/debian.squashfs"
+go build -o "$work/bench" ./test/bench
+
+setsid bin/windlass serve --run-dir "$run" --socket-path "$run/api.sock" --shim "$PWD/bin/windlass-shim" --log-level warn \
+	>"$work/windlass.log" 2>&1 </dev/null &
+daemon=$!
+
+# The forerunner keeps its things in /run/imageapi and moves roots about: it gets mounts and processes of its own.
+address=()
+if (mkdir "$work/forerunner" && cd "$work/forerunner" && go mod init forerunner && go get "$forerunner" &&
+	CGO_ENABLED=0 go build -o server "${forerunner%@*}") >"$work/build.log" 2>&1; then
+	mkdir -p /run/imageapi
+	port=$((20000 + RANDOM % 10000))
+	# shellcheck disable=SC2016 # the inner shell expands them
+	setsid unshare --mount --pid --fork --kill-child --mount-proc sh -c \
+		'mount -t tmpfs tmpfs /run/imageapi && exec "$0" --scheme http --host 127.0.0.1 --port "$1"' \
+		"$work/forerunner/server" "$port" >"$work/forerunner.log" 2>&1 </dev/null &
+	server=$!
+	address=(-forerunner "127.0.0.1:$port")
+else
+	echo "bench: the forerunner's server could not be built; what is compared with it is not measured:" >&2
+	tail -n 5 "$work/build.log" >&2
+fi
+
+up() { curl -sf -o /dev/null "$@"; }
+for _ in {1..200}; do
+	if up --unix-socket "$run/api.sock" http://windlass/healthz &&
+		{ [ ${#address[@]} -eq 0 ] || up "http://${address[1]}/imageapi/v1/container"; }; then break; fi
+	kill -0 "$daemon" 2>/dev/null || die "the daemon ended"
+	sleep 0.05
+done
+
+echo "$(date -u +%F), $(git describe --tags --always --dirty 2>/dev/null || echo unknown), $(go env GOVERSION), Linux $(uname -r), $(nproc) × $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1)"
+echo "$(crun --version | head -n 1), $(systemd-nspawn --version | head -n 1)${address[0]:+, forerunner ${forerunner#*@}}"
+echo
+# crun refuses a host that has both versions of cgroups: in here there is the second alone. The daemon runs outside of it.
+# shellcheck disable=SC2016
+unshare --mount bash -c 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"' bash \
+	"$work/bench" -socket "$run/api.sock" "${address[@]}" -image "$work/debian.squashfs" -rootfs "$work/rootfs" -work "$work" "$@"
