@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"os"
+	"path"
+	"strings"
+
+	"github.com/windlass-hpc/windlass/swagger/models"
+)
+
+// fsTypeOf guesses the file system of an image by the end of its name; "" when it says nothing.
+func fsTypeOf(file string) string {
+	switch strings.TrimPrefix(path.Ext(file), ".") {
+	case "sqsh", "sqfs", "sfs", "squashfs", "squash":
+		return "squashfs"
+	case "erofs":
+		return "erofs"
+	case "ext4":
+		return "ext4"
+	case "xfs":
+		return "xfs"
+	case "btrfs":
+		return "btrfs"
+	}
+	return ""
+}
+
+// imageMount makes the mount of what --image names: a URL, a device, a directory or an image file.
+func (a *app) imageMount(daemon *api, image, fs string) (*models.Mount, error) {
+	for _, scheme := range []string{"http://", "https://", "file://"} {
+		if strings.HasPrefix(image, scheme) {
+			return uriMount(image), nil
+		}
+	}
+	image, err := a.path(daemon, image)
+	if err != nil {
+		return nil, err
+	}
+	if daemon.local {
+		if st, err := os.Stat(image); err == nil && st.IsDir() {
+			return &models.Mount{Kind: models.MountKindBind, Bind: &models.MountBind{
+				Base: models.BaseRoot.Pointer(), Path: &image, Ro: ref(true)}}, nil
+		}
+	}
+	if fs == "" {
+		fs = fsTypeOf(image)
+	}
+	if fs == "" {
+		fs = "squashfs"
+	}
+	if strings.HasPrefix(image, "/dev/") {
+		return attachMount(localSpec(image), fs, nil), nil
+	}
+	return attachMount(&models.Attach{Kind: models.AttachKindLoopback, Loopback: &models.AttachLoopback{
+		Base: models.BaseRoot.Pointer(), Path: &image}}, fs, nil), nil
+}
