@@ -50,15 +50,21 @@ func disk(t testing.TB, image string) loopdev.Device {
 	f, err := os.OpenFile(image, os.O_RDWR, 0)
 	must(t, err)
 	defer f.Close()
-	dev, keep, err := loopdev.Attach(t.Context(), loopdev.Options{File: f, Name: "local-test", PartScan: true})
+	name := fmt.Sprintf("local-test-%d", os.Getpid())
+	dev, keep, err := loopdev.Attach(t.Context(), loopdev.Options{File: f, Name: name, PartScan: true})
 	must(t, err)
 	keep.Close()
-	t.Cleanup(func() {
-		if err := loopdev.Detach(context.Background(), dev.Path); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { remove(t, dev) })
 	return dev
+}
+
+// remove takes a disk away, and only that: its number may be another's by now.
+func remove(t testing.TB, dev loopdev.Device) {
+	t.Helper()
+	o := loopdev.DetachOptions{Name: dev.Name, Wait: loopdev.DefaultWait}
+	if err := loopdev.Clear(context.Background(), dev.Path, o); err != nil {
+		t.Error(err)
+	}
 }
 
 // partitioned makes a disk with partitions 1 and 5.
@@ -71,7 +77,13 @@ func partitioned(t testing.TB) loopdev.Device {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("sfdisk: %v: %s", err, out)
 	}
-	return disk(t, image)
+	dev := disk(t, image)
+	if _, err := os.Stat(dev.Path + "p5"); err != nil { // the kernel cannot read the table itself
+		if out, err := exec.Command("partx", "--add", dev.Path).CombinedOutput(); err != nil {
+			t.Fatalf("partx: %v: %s", err, out)
+		}
+	}
+	return dev
 }
 
 func hostile(t testing.TB) []attachtest.Hostile {
@@ -145,6 +157,7 @@ func TestReadOnlyIsTheKernelsWord(t *testing.T) {
 	if out, err := exec.Command("blockdev", "--setro", dev.Path).CombinedOutput(); err != nil {
 		t.Fatalf("blockdev: %v: %s", err, out)
 	}
+	t.Cleanup(func() { _ = exec.Command("blockdev", "--setrw", dev.Path).Run() })
 	for partition := range int64(2) {
 		got, err := local.New().Attach(t.Context(), 1, spec(dev.Path, partition), root)
 		must(t, err)
@@ -182,9 +195,9 @@ func TestTheSameNumberOfAnotherDiskShows(t *testing.T) {
 	d, s := local.New(), spec(dev.Path, 0)
 	before, err := d.Attach(t.Context(), 1, s, root)
 	must(t, err)
-	must(t, loopdev.Detach(t.Context(), dev.Path))
-	if out, err := exec.Command("losetup", dev.Path, image).CombinedOutput(); err != nil {
-		t.Fatalf("losetup: %v: %s", err, out)
+	remove(t, dev)
+	// The number is free and among the lowest, but other tests of this machine take numbers too.
+	for next := disk(t, image); next.Path != dev.Path; next = disk(t, image) {
 	}
 	after, _, err := d.Probe(t.Context(), 1, s)
 	must(t, err)

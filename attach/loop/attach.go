@@ -2,17 +2,12 @@ package loop
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/windlass-hpc/windlass/attach"
-	"github.com/windlass-hpc/windlass/internal/blockdev"
 	"github.com/windlass-hpc/windlass/internal/loopdev"
-	"github.com/windlass-hpc/windlass/internal/step"
 	"github.com/windlass-hpc/windlass/internal/undo"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
@@ -50,8 +45,8 @@ func (d *Driver) Attach(ctx context.Context, id attach.ID, spec *models.Attach, 
 	// Closed before the undo runs, or the device would be in use by ourselves.
 	defer keep.Close()
 	dev = device(id, found)
-	if n := partition(spec); n > 0 {
-		if dev, err = takePartition(ctx, dev, file.Name(), keep, n); err != nil {
+	if found.PartScan {
+		if dev, err = takePartition(ctx, dev, file.Name(), keep, partition(spec)); err != nil {
 			return attach.Device{}, err
 		}
 	}
@@ -65,38 +60,4 @@ func (d *Driver) options(id attach.ID, l *models.AttachLoopback, file *os.File, 
 		DirectIO: l.DirectIo,
 		PartScan: value(l.ReadPartitions) || value(l.Partition) > 0,
 	}
-}
-
-// takePartition finds partition n of the whole device, open as f, on the file at path. The kernel has read the table when the device was configured; where it reports
-// no such partition it is asked once more, since it keeps quiet about a reading that failed.
-func takePartition(ctx context.Context, whole attach.Device, path string, f *os.File, n int) (attach.Device, error) {
-	part, ok, err := blockdev.Partition(whole.DevNum, n)
-	if err == nil && !ok {
-		if err := reread(ctx, whole, f); err != nil {
-			return attach.Device{}, err
-		}
-		part, ok, err = blockdev.Partition(whole.DevNum, n)
-	}
-	if err != nil {
-		return attach.Device{}, err
-	}
-	if !ok {
-		return attach.Device{}, blockdev.NoPartition("loopback.partition: "+path, whole.DevNum, n)
-	}
-	dev := partOf(whole, part)
-	if err := loopdev.MakeNode(ctx, dev.Path, dev.DevNum); err != nil {
-		return attach.Device{}, err
-	}
-	return dev, nil
-}
-
-func reread(ctx context.Context, whole attach.Device, f *os.File) error {
-	return step.Do(ctx, "loopback.partitions", func(context.Context) error {
-		err := unix.IoctlSetInt(int(f.Fd()), unix.BLKRRPART, 0)
-		// EBUSY: a partition is open, so they have been found.
-		if err != nil && !errors.Is(err, unix.EBUSY) {
-			return fmt.Errorf("read the partition table of %s: %w", whole.Path, os.NewSyscallError("BLKRRPART", err))
-		}
-		return nil
-	})
 }

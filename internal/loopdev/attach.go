@@ -121,6 +121,13 @@ func configureNumber(ctx context.Context, number int, o Options) (*os.File, erro
 		f.Close()
 		return nil, os.NewSyscallError("LOOP_CONFIGURE of "+path(number), err)
 	}
+	if o.ReadOnly {
+		return f, nil
+	}
+	// A former user may have made the device read-only (BLKROSET): the kernel keeps that when it is configured anew.
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.BLKROSET, 0); err != nil {
+		return nil, errors.Join(os.NewSyscallError("BLKROSET of "+path(number), err), abandon(f))
+	}
 	return f, nil
 }
 

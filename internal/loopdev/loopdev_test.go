@@ -230,6 +230,32 @@ func TestAttachErrorsLeaveNothing(t *testing.T) {
 	}
 }
 
+func TestAReadOnlyMarkOfAFormerUserIsTakenOff(t *testing.T) {
+	dev, f := attach(t, loopdev.Options{File: image(t), Name: name(t, 1)})
+	if out, err := exec.Command("blockdev", "--setro", dev.Path).CombinedOutput(); err != nil {
+		t.Fatalf("blockdev: %v: %s", err, out)
+	}
+	f.Close()
+	if err := loopdev.Clear(t.Context(), dev.Path, loopdev.DetachOptions{Name: dev.Name}); err != nil {
+		t.Fatal(err)
+	}
+	// Others take numbers too: go on until the number comes up again.
+	for n := 2; ; n++ {
+		again, _ := attach(t, loopdev.Options{File: image(t), Name: name(t, n)})
+		f, err := os.OpenFile(again.Path, os.O_RDWR, 0)
+		if err == nil {
+			_, err = f.Write(make([]byte, 512))
+			f.Close()
+		}
+		if err != nil {
+			t.Errorf("write to %s: %v", again.Path, err)
+		}
+		if again.Number == dev.Number {
+			return
+		}
+	}
+}
+
 // TestMissingNode runs without the node of the device: a /dev that is not devtmpfs has none.
 func TestMissingNode(t *testing.T) {
 	dev, f := attach(t, loopdev.Options{File: image(t), Name: name(t, 1)})
