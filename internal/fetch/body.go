@@ -90,6 +90,12 @@ func (b *Body) Verify(want string) error {
 		"the file was replaced or damaged: publish it again, or ask for the digest that it has now")
 }
 
+// SetLimit sets another limit, when it depends on what the file turns out to be. It gives the error of a file that is beyond it already.
+func (b *Body) SetLimit(n int64) error {
+	b.opts.Limit = n
+	return b.checkLimit()
+}
+
 func (b *Body) checkLimit() error {
 	size, limit := max(b.tally.done, b.tally.total), b.opts.Limit
 	if limit <= 0 || size <= limit {
