@@ -9,7 +9,6 @@ package fsmount
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 
@@ -145,32 +144,43 @@ func Takes(fsType string, o Option) (bool, error) {
 }
 
 // Legacy mounts with mount(2), with options as one text of at most a page: for what an old kernel's fsconfig cannot take. The stage is
-// `FSTYPE.create`.
+// `FSTYPE.create`. On error nothing is mounted.
 func Legacy(ctx context.Context, fsType, source, target string, flags uintptr, data string) error {
 	if n := os.Getpagesize() - 1; len(data) > n {
 		return fault.Hintf(fault.New(fault.Unsupported, "mount %s: the options have %d bytes and this kernel takes %d", fsType, len(data), n),
 			"use fewer layers or shorter paths, or Linux 6.13 or newer")
 	}
-	if err := checkFree(target); err != nil {
+	if err := CheckFree(target); err != nil {
 		return err
 	}
-	return step.Do(ctx, fsType+".create", func(context.Context) error {
-		e := &Error{FSType: fsType, Source: source, Op: OpCreate}
-		log := openKernelLog(fsType)
-		defer log.close()
-		for {
-			err := unix.Mount(source, target, fsType, flags, data)
-			if errors.Is(err, unix.EINTR) {
-				continue
-			}
-			if err == nil {
-				return nil
-			}
-			e.Errno, _ = err.(unix.Errno)
-			e.Messages = log.messages()
-			return explain(e, nil)
-		}
+	mounted := false
+	err := step.Do(ctx, fsType+".create", func(context.Context) error {
+		mounted = true
+		return legacy(fsType, source, target, flags, data)
 	})
+	if err != nil && mounted {
+		if uerr := Unmount(context.WithoutCancel(ctx), target); uerr != nil {
+			err = errors.Join(err, uerr)
+		}
+	}
+	return err
+}
+
+func legacy(fsType, source, target string, flags uintptr, data string) error {
+	log := openKernelLog(fsType)
+	defer log.close()
+	for {
+		err := unix.Mount(source, target, fsType, flags, data)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err == nil {
+			return nil
+		}
+		e := &Error{FSType: fsType, Source: source, Op: OpCreate, Messages: log.messages()}
+		e.Errno, _ = err.(unix.Errno)
+		return explain(e, nil)
+	}
 }
 
 // contextMessages reads what the kernel has written into the context; each begins with a letter for its kind and a blank.
@@ -189,16 +199,4 @@ func contextMessages(fc int) []string {
 		all = append(all, printable(text))
 	}
 	return all
-}
-
-// checkFree refuses a target at which something is mounted.
-func checkFree(target string) error {
-	mounted, err := isMountpoint(target)
-	if err != nil {
-		return fmt.Errorf("look at the mountpoint: %w", err)
-	}
-	if mounted {
-		return fault.Hintf(fault.New(fault.BadState, "something is mounted at %s already", target), "unmount it first")
-	}
-	return nil
 }

@@ -6,26 +6,56 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/internal/mountinfo"
 	"github.com/windlass-hpc/windlass/internal/step"
+	"github.com/windlass-hpc/windlass/internal/undo"
 )
 
 // Move puts a detached mount at target, a directory or file on which nothing is mounted yet: BadState when something is. The last link
-// is not followed. mnt stays open and the caller's; a mount stays when it is closed. The stage is "mount.move".
+// is not followed. mnt stays open and the caller's; a mount stays when it is closed. On error nothing is mounted there. The stage is
+// "mount.move".
 func Move(ctx context.Context, mnt *os.File, target string) error {
-	if err := checkFree(target); err != nil {
+	if err := CheckFree(target); err != nil {
 		return err
 	}
-	return step.Do(ctx, "mount.move", func(context.Context) error {
+	moved := false
+	err := step.Do(ctx, "mount.move", func(context.Context) error {
 		if err := unix.MoveMount(int(mnt.Fd()), "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 			return wrap(err, "move %s to %s", mnt.Name(), target)
 		}
+		moved = true
 		return nil
 	})
+	if err != nil && moved {
+		return takeBack(ctx, mnt, target, err)
+	}
+	return err
+}
+
+// takeBack unmounts what was moved by a step that then failed.
+func takeBack(ctx context.Context, mnt *os.File, target string, cause error) error {
+	mnt.Close() // it would keep the mount busy
+	var u undo.Stack
+	u.Push("unmount "+target, func(ctx context.Context) error { return UnmountTree(ctx, target) })
+	return u.Unwind(ctx, cause)
+}
+
+// CheckFree gives BadState when something is mounted at target.
+func CheckFree(target string) error {
+	mounted, err := isMountpoint(target)
+	if err != nil {
+		return fmt.Errorf("look at the mountpoint: %w", err)
+	}
+	if mounted {
+		return fault.Hintf(fault.New(fault.BadState, "something is mounted at %s already", target), "unmount it first")
+	}
+	return nil
 }
 
 // CloneTree gives a detached copy of the mount that src lies on, with src as its root; with recursive also of what is mounted below.
@@ -101,6 +131,13 @@ func At(target string) (*mountinfo.Info, error) {
 	}
 	return mountinfo.ByID(id)
 }
+
+// ReadOnly says whether nothing can be written through the mount, for its own sake or for its file system's.
+func ReadOnly(i *mountinfo.Info) bool {
+	return hasFlag(i.Options, "ro") || hasFlag(i.VFSOptions, "ro")
+}
+
+func hasFlag(options, flag string) bool { return slices.Contains(strings.Split(options, ","), flag) }
 
 // isMountpoint is false also when there is no such path.
 func isMountpoint(target string) (bool, error) {
