@@ -39,11 +39,12 @@ cleanup() {
 	trap '' INT TERM
 	if [ -n "$daemon" ] && kill -0 "$daemon" 2>/dev/null; then
 		[ $code -eq 0 ] || echo "demo: taking down what was raised" >&2
+		windlass stop --time 3s demo >/dev/null 2>&1 || true
 		windlass rm --force demo >/dev/null 2>&1 || true
 		kill -TERM "$daemon" 2>/dev/null || true
 		wait "$daemon" 2>/dev/null || true
 	fi
-	if [ $code -ne 0 ] && [ -s "$log" ]; then
+	if [ $code -ne 0 ] && [ $code -ne 130 ] && [ -s "$log" ]; then
 		echo "demo: the daemon's last words:" >&2
 		tail -n 20 "$log" | indented >&2
 	fi
@@ -111,6 +112,13 @@ say "waiting until its systemd says that it is ready"
 windlass wait --condition ready --timeout 120s demo >/dev/null
 say "ready; the chain:"
 windlass tree | indented
+nodestate >"$work/now"
+count() { grep -c "^$1 " "$work/now" || true; }
+for class in mount 'loop device' cgroup process socket file; do
+	# What is not found while it is there would not be missed afterwards either.
+	[ "$(count "$class")" -gt 0 ] || die "the look at the node finds no $class, but there must be one"
+done
+say "the node has $(count mount) mounts, $(count 'loop device') loop device, $(count cgroup) cgroups, $(count process) processes for it"
 
 say "windlass exec demo systemctl is-system-running"
 state=$(windlass exec demo systemctl is-system-running) || true
