@@ -29,6 +29,9 @@ type DetachOptions struct {
 
 // Detach clears the loop device at path. When it is not configured, that is success. In use: Busy, naming who holds it, and the device is
 // as before.
+//
+// It clears whatever is there. A number is soon given to somebody else when its device has gone: where that may have happened, use Clear
+// with the name.
 func Detach(ctx context.Context, path string) error {
 	return Clear(ctx, path, DetachOptions{Wait: DefaultWait})
 }

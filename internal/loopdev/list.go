@@ -3,7 +3,7 @@ package loopdev
 import (
 	"context"
 	"fmt"
-	"path/filepath"
+	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -11,17 +11,17 @@ import (
 
 // List gives every loop device that is configured, whoever made it, by number.
 func List(ctx context.Context) ([]Device, error) {
-	files, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	numbers, err := numbers()
 	if err != nil {
 		return nil, fmt.Errorf("list loop devices: %w", err)
 	}
 	var all []Device
-	for _, file := range files {
+	for _, number := range numbers {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("list loop devices: %w", err)
 		}
-		number, err := numberOf(filepath.Dir(filepath.Dir(file)))
-		if err != nil {
+		// This directory is there while the device is configured, and most are not: there is no need to open those.
+		if unix.Access(sysfs(number, "loop"), unix.F_OK) != nil {
 			continue
 		}
 		dev, err := get(ctx, number)
@@ -33,7 +33,27 @@ func List(ctx context.Context) ([]Device, error) {
 		}
 		all = append(all, dev)
 	}
-	slices.SortFunc(all, func(a, b Device) int { return a.Number - b.Number })
+	return all, nil
+}
+
+// numbers lists the loop devices that the kernel has, configured or not.
+func numbers() ([]int, error) {
+	dir, err := os.Open("/sys/block")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	var all []int
+	for _, name := range names {
+		if n, err := numberOf(name); err == nil {
+			all = append(all, n)
+		}
+	}
+	slices.Sort(all)
 	return all, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -81,9 +82,9 @@ func path(number int) string { return fmt.Sprintf("/dev/loop%d", number) }
 
 // numberOf reads the number from a path such as /dev/loop3.
 func numberOf(path string) (int, error) {
-	var n int
-	base := filepath.Base(path)
-	if _, err := fmt.Sscanf(base, "loop%d", &n); err != nil || n < 0 || base != fmt.Sprintf("loop%d", n) {
+	digits, ok := strings.CutPrefix(filepath.Base(path), "loop")
+	n, err := strconv.Atoi(digits)
+	if !ok || err != nil || n < 0 || strconv.Itoa(n) != digits {
 		return 0, fault.New(fault.Invalid, "%s is not the path of a loop device, such as /dev/loop3", path)
 	}
 	return n, nil

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -173,6 +174,35 @@ func TestDetachWaitsForAUserThatGoes(t *testing.T) {
 	}
 	if all := found(t, dev.Name); len(all) != 0 {
 		t.Errorf("still there: %+v", all)
+	}
+}
+
+// TestDetachAfterTheLastMountNamespaceDied does not wait for the kernel, which takes mounts down some time after the last process.
+func TestDetachAfterTheLastMountNamespaceDied(t *testing.T) {
+	for n := range 20 {
+		dev, f := attach(t, loopdev.Options{File: image(t), Name: name(t, n)})
+		f.Close()
+		if out, err := exec.Command("mkfs.ext4", "-q", dev.Path).CombinedOutput(); err != nil {
+			t.Fatalf("mkfs: %v: %s", err, out)
+		}
+		cmd := exec.Command("sh", "-c", `mount -o ro "$0" /mnt && echo mounted && exec sleep 60`, dev.Path)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		_, err = fmt.Fscanln(out, new(string))
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if err != nil {
+			t.Fatalf("it was not mounted: %v", err)
+		}
+		if err := loopdev.Detach(t.Context(), dev.Path); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
