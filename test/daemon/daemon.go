@@ -78,7 +78,7 @@ func (n *Node) state() nodestate.State {
 func (n *Node) Left() []string {
 	n.t.Helper()
 	var left []string
-	for _, line := range n.state().Diff(n.before) {
+	for _, line := range n.before.Diff(n.state()) {
 		if !n.kept(line) {
 			left = append(left, line)
 		}

@@ -32,7 +32,7 @@ func processes(f filter) ([]Item, error) {
 }
 
 // describe reads a process's arguments, its name in brackets when it has none, and its state; false when it has gone. A zombie has no
-// arguments and counts: somebody forgot to wait for it.
+// arguments and counts: somebody forgot to wait for it. One whose parent is init does not: init waits for it, in its own time.
 func describe(pid int) (args []string, state string, ok bool) {
 	stat, err := os.ReadFile(proc(pid, "stat"))
 	if err != nil {
@@ -46,10 +46,14 @@ func describe(pid int) (args []string, state string, ok bool) {
 	if err != nil {
 		return nil, "", false
 	}
-	if cmdline = bytes.TrimRight(cmdline, "\x00"); len(cmdline) == 0 {
-		return []string{"[" + string(stat[open+1:end]) + "]"}, string(stat[end+2]), true
+	state = string(stat[end+2])
+	if state == "Z" && bytes.HasPrefix(stat[end+3:], []byte(" 1 ")) {
+		return nil, "", false
 	}
-	return strings.Split(string(cmdline), "\x00"), string(stat[end+2]), true
+	if cmdline = bytes.TrimRight(cmdline, "\x00"); len(cmdline) == 0 {
+		return []string{"[" + string(stat[open+1:end]) + "]"}, state, true
+	}
+	return strings.Split(string(cmdline), "\x00"), state, true
 }
 
 func (f filter) owns(pid int, args []string) bool {
