@@ -134,11 +134,7 @@ func TestPathsBelowAMount(t *testing.T) {
 func partitioned(t *testing.T) string {
 	t.Helper()
 	image := file(t, t.TempDir(), "disk", 4<<20)
-	cmd := exec.Command("sfdisk", "--quiet", image)
-	cmd.Stdin = strings.NewReader("label: gpt\n1: start=2048, size=2048\n5: start=4096, size=2048\n")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("sfdisk: %v: %s", err, out)
-	}
+	sfdisk(t, image, "label: gpt\n1: start=2048, size=2048\n5: start=4096, size=2048\n")
 	f, err := os.OpenFile(image, os.O_WRONLY, 0)
 	must(t, err)
 	defer f.Close()

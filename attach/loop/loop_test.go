@@ -1,8 +1,10 @@
 package loop_test
 
 import (
+	"fmt"
 	"math"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,7 +26,36 @@ var suite = attachtest.Suite{
 
 func TestMain(m *testing.M)        { attachtest.Main(m, suite) }
 func TestDriver(t *testing.T)      { attachtest.Run(t, suite) }
+func TestPartitions(t *testing.T)  { attachtest.Run(t, inPartition) }
 func BenchmarkDriver(b *testing.B) { attachtest.Benchmark(b, suite) }
+
+// inPartition runs the suite on a device that is a partition.
+var inPartition = attachtest.Suite{
+	New: suite.New,
+	Spec: func(t testing.TB, image string) *models.Attach {
+		content, err := os.ReadFile(image)
+		must(t, err)
+		disk := file(t, filepath.Dir(image), "disk", 4<<20)
+		sfdisk(t, disk, "label: dos\n2: start=2048, size=%d\n", len(content)/512)
+		f, err := os.OpenFile(disk, os.O_WRONLY, 0)
+		must(t, err)
+		defer f.Close()
+		_, err = f.WriteAt(content, 2048*512)
+		must(t, err)
+		return spec(disk, func(l *models.AttachLoopback) { l.Partition = ptr(int64(2)) })
+	},
+	Hostile: func(testing.TB) []attachtest.Hostile { return nil },
+}
+
+// sfdisk writes a partition table to the image.
+func sfdisk(t testing.TB, image, script string, args ...any) {
+	t.Helper()
+	cmd := exec.Command("sfdisk", "--quiet", image)
+	cmd.Stdin = strings.NewReader(fmt.Sprintf(script, args...))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("sfdisk: %v: %s", err, out)
+	}
+}
 
 // spec is one of the file at path on the node, changed by change.
 func spec(path string, change func(*models.AttachLoopback)) *models.Attach {
