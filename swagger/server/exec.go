@@ -24,7 +24,11 @@ func (s *Server) exec(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := s.streamContext(c.Context())
+	parent := c.Context()
+	if upgrade {
+		parent = context.WithoutCancel(parent) // net/http ends it when the client closes its sending half, which is no end here
+	}
+	ctx, cancel := s.streamContext(parent)
 	defer cancel()
 	proc, err := s.chain.Exec(ctx, *c.params.Int64("id"), spec)
 	if err != nil {
