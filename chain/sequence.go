@@ -35,6 +35,9 @@ type sequenceFile struct {
 
 func openSequence(dir rundir.Dir, boot string) (*sequence, error) {
 	s := &sequence{dir: dir}
+	if err := os.Remove(dir.Sequence() + durable.TempSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) { // a crash left it
+		return nil, err
+	}
 	data, err := os.ReadFile(dir.Sequence())
 	if errors.Is(err, fs.ErrNotExist) {
 		s.kept.Boot = boot
