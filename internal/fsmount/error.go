@@ -26,6 +26,7 @@ type Error struct {
 	Option   string // with OpOption, as mount(8) writes it
 	Errno    unix.Errno
 	Messages []string // the kernel's own words, if it had any
+	Found    string   // with OpCreate, when the kernel did not like what a device holds: what Identify says of it
 }
 
 func (e *Error) Error() string {
@@ -49,7 +50,7 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Errno }
 
 // explain gives an Error its kind and a hint.
-func explain(e *Error, opts []Option) error {
+func explain(e *Error) error {
 	switch {
 	case e.Op == OpOpen && e.Errno == unix.ENODEV:
 		return fault.Hintf(fault.New(fault.Unsupported, "the kernel has no file system %s: %w", e.FSType, e),
@@ -57,7 +58,7 @@ func explain(e *Error, opts []Option) error {
 	case e.Op == OpOption:
 		return explainOption(e)
 	case e.Op == OpCreate:
-		return explainCreate(e, opts)
+		return explainCreate(e)
 	}
 	return fault.New(kindOf(e.Errno), "%w", e)
 }
@@ -70,21 +71,22 @@ func explainOption(e *Error) error {
 	return fault.Hintf(fault.New(fault.Invalid, "%w", e), "leave %q out, or see which options %s has in this kernel", key, e.FSType)
 }
 
-func explainCreate(e *Error, opts []Option) error {
+func explainCreate(e *Error) error {
 	switch e.Errno {
 	case unix.EACCES, unix.EROFS:
 		return fault.Hintf(fault.New(fault.Invalid, "%w: it cannot be written", e), "mount it with the option ro")
 	case unix.EINVAL, unix.EUCLEAN, unix.EBADMSG, unix.EIO, unix.ENODATA, unix.EFBIG, unix.EOVERFLOW:
 		if strings.HasPrefix(e.Source, "/dev/") {
-			return explainContent(e, opts)
+			return explainContent(e)
 		}
 	}
 	return fault.New(kindOf(e.Errno), "%w", e)
 }
 
 // explainContent looks at what the source holds: that tells best why the kernel did not want it.
-func explainContent(e *Error, opts []Option) error {
+func explainContent(e *Error) error {
 	found, err := Identify(e.Source)
+	e.Found = found
 	switch {
 	case err != nil:
 		return fault.New(fault.Corrupt, "%w; %s cannot be read: %w", e, e.Source, err)
@@ -92,20 +94,8 @@ func explainContent(e *Error, opts []Option) error {
 		return fault.Hintf(fault.New(fault.Corrupt, "%w: %s holds no file system that is known", e, e.Source), "check that the image is whole and not compressed")
 	case found != e.FSType:
 		return fault.Hintf(fault.New(fault.Corrupt, "%w: %s holds %s, not %s", e, e.Source, found, e.FSType), "ask for what it holds, or give another image")
-	case e.Errno == unix.EINVAL && hasOptions(opts):
-		return fault.Hintf(fault.New(fault.Invalid, "%w", e), "the options do not go with this %s, or it is damaged", e.FSType)
 	}
 	return fault.Hintf(fault.New(fault.Corrupt, "%w", e), "check that the image is whole; the kernel's log may say more")
-}
-
-// hasOptions says whether there is any option that may be at fault.
-func hasOptions(opts []Option) bool {
-	for _, o := range opts {
-		if o.Key != "source" && o.Key != "ro" && o.Key != "rw" {
-			return true
-		}
-	}
-	return false
 }
 
 func kindOf(errno unix.Errno) fault.Kind {

@@ -62,7 +62,7 @@ func create(fsType string, opts []Option, attrs uint64) (*os.File, error) {
 		if err != nil {
 			e.Errno, _ = err.(unix.Errno)
 			e.Messages = append(e.Messages, log.messages()...)
-			return nil, explain(e, opts)
+			return nil, explain(e)
 		}
 		return mnt, nil
 	}
@@ -134,7 +134,7 @@ func source(opts []Option) string {
 func Takes(fsType string, o Option) (bool, error) {
 	fc, err := unix.Fsopen(fsType, unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return false, explain(&Error{FSType: fsType, Op: OpOpen, Errno: err.(unix.Errno)}, nil)
+		return false, explain(&Error{FSType: fsType, Op: OpOpen, Errno: err.(unix.Errno)})
 	}
 	defer unix.Close(fc)
 	if unix.FsconfigSetFlag(fc, "windlass-no-such-option") == nil {
@@ -179,7 +179,7 @@ func legacy(fsType, source, target string, flags uintptr, data string) error {
 		}
 		e := &Error{FSType: fsType, Source: source, Op: OpCreate, Messages: log.messages()}
 		e.Errno, _ = err.(unix.Errno)
-		return explain(e, nil)
+		return explain(e)
 	}
 }
 

@@ -101,7 +101,10 @@ func (*Driver) Mount(ctx context.Context, id mount.ID, spec *models.Mount, below
 // explain adds what only this driver knows of the kernel's answer.
 func explain(err error, r request, dev mount.Layer) error {
 	journal := map[string]string{"ext4": "noload", "xfs": "norecovery", "btrfs": "rescue=nologreplay"}[r.fsType]
+	var answer *fsmount.Error
 	switch {
+	case errors.As(err, &answer) && answer.Errno == unix.EINVAL && answer.Found == r.fsType && r.asked:
+		return fault.Hintf(fault.New(fault.Invalid, "%w", err), "the mount_options do not go with this %s, or it is damaged", r.fsType)
 	case errors.Is(err, unix.EROFS) && r.readOnly && journal != "":
 		return fault.Hintf(err, "it was not unmounted cleanly and its journal cannot be replayed on a read-only device: add %s to mount_options, or repair the image", journal)
 	case fault.Is(err, fault.Busy):

@@ -14,6 +14,7 @@ type options struct {
 	readOnly bool
 	attrs    uint64
 	own      []fsmount.Option
+	asked    bool // own has some that the caller gave
 }
 
 // fsconfig is what the file system is made with.
@@ -35,6 +36,7 @@ func parseOptions(fsType string, elements []string) (options, error) {
 			}
 		}
 	}
+	o.asked = len(o.own) > 0
 	o.addDefaults(fsType)
 	if o.readOnly {
 		o.attrs |= unix.MOUNT_ATTR_RDONLY

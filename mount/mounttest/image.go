@@ -45,7 +45,13 @@ func Write(t testing.TB, dir string, files map[string]string) {
 // Image makes an image file of a file system with Files in it.
 func Image(t testing.TB, fsType string) string {
 	t.Helper()
-	tree, image := Tree(t), filepath.Join(t.TempDir(), "image."+fsType)
+	return ImageOf(t, fsType, Tree(t))
+}
+
+// ImageOf makes an image file of a file system with what is in tree; an xfs has only Files.
+func ImageOf(t testing.TB, fsType, tree string) string {
+	t.Helper()
+	image := filepath.Join(t.TempDir(), "image."+fsType)
 	switch fsType {
 	case "squashfs":
 		Command(t, "mksquashfs", tree, image, "-quiet", "-no-progress")
