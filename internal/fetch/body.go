@@ -45,6 +45,10 @@ func (b *Body) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err
 	}
+	if b.ctx.Err() != nil { // a file of this node does not notice
+		b.err = ended(b.ctx, b.src, b.tally)
+		return 0, b.err
+	}
 	n, err := b.from.Read(p)
 	b.tally.sum.Write(p[:n])
 	b.tally.done += int64(n)

@@ -1,9 +1,7 @@
 package uri_test
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,9 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/windlass-hpc/windlass/internal/failpoint"
+	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/mount"
+	"github.com/windlass-hpc/windlass/mount/mounttest"
 	"github.com/windlass-hpc/windlass/mount/uri"
+	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
 // childVar makes the test binary a process that mounts: the URI, the target directory and its scratch, with blanks between.
@@ -24,12 +24,9 @@ func TestMain(m *testing.M) {
 	var u string
 	var tg mount.Target
 	if _, err := fmt.Sscan(os.Getenv(childVar), &u, &tg.Dir, &tg.Scratch); err != nil {
-		os.Exit(m.Run())
+		mounttest.Main(m, func() mount.Driver { return driver() })
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	if os.Getenv("HURRY") != "" {
-		ctx, cancel = context.WithTimeout(context.Background(), 300*time.Millisecond)
-	}
 	defer cancel()
 	if _, err := uri.New(uri.Config{Instance: instance}).Mount(ctx, 6, spec(u), nil, tg); err != nil {
 		fmt.Println("failed:", err)
@@ -39,32 +36,20 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// child mounts u at tg in a process of its own and gives what it said last.
-func child(t *testing.T, u string, tg mount.Target, killWhen <-chan struct{}, env ...string) string {
+// killedChild mounts u at tg in a process of its own and kills it.
+func killedChild(t *testing.T, u string, tg mount.Target, killWhen <-chan struct{}) {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(append(os.Environ(), childVar+"="+strings.Join([]string{u, tg.Dir, tg.Scratch}, " ")), env...)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cmd.Env = append(os.Environ(), childVar+"="+strings.Join([]string{u, tg.Dir, tg.Scratch}, " "))
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if killWhen != nil {
-		<-killWhen
-		_ = cmd.Process.Kill()
+	<-killWhen
+	_ = cmd.Process.Kill()
+	if err := cmd.Wait(); err == nil {
+		t.Error("the child ended well before it was killed")
 	}
-	last := ""
-	for s := bufio.NewScanner(out); s.Scan(); {
-		last = s.Text()
-	}
-	var exit *exec.ExitError
-	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return last
 }
 
 // TestKilledInTheMiddle: a daemon that is killed while it downloads leaves nothing.
@@ -73,58 +58,44 @@ func TestKilledInTheMiddle(t *testing.T) {
 	for _, name := range []string{"squashfs", "tar.zst"} {
 		tg := target(t)
 		u, begun := drip(t, must(t, im[name]))
-		child(t, u, tg, begun)
+		killedChild(t, u, tg, begun)
 		if _, st, err := driver().Probe(t.Context(), 6, spec(u), tg); st != mount.Gone || err != nil {
 			t.Errorf("%s: probe says %v, %v", name, st, err)
 		}
 	}
 }
 
-// TestEveryStep kills, fails and hangs the driver before and after every step. Only a build with failpoints can.
-func TestEveryStep(t *testing.T) {
-	if !failpoint.Enabled {
-		return
-	}
-	dir := tree(t)
-	want, im := describe(t, dir), images(t, dir)
-	for _, name := range []string{"squashfs", "tar.gz"} {
-		tg, u := target(t), "file://"+im[name]
-		for _, point := range points(t, u, tg) {
-			for _, action := range []string{"kill", "error", "hang"} {
-				last := child(t, u, tg, nil, "WINDLASS_FAILPOINT="+point+"="+action, map[string]string{"hang": "HURRY=1"}[action])
-				a, st, err := driver().Probe(t.Context(), 6, spec(u), tg)
-				switch {
-				case err != nil:
-					t.Errorf("%s %s: %v", point, action, err)
-				case action != "kill" && (st != mount.Gone || !strings.Contains(last, "failpoint")):
-					t.Errorf("%s %s: state %v, the child said %q", point, action, st, last)
-				case st == mount.Ready && describe(t, tg.Dir) != want:
-					t.Errorf("%s %s: what is mounted is not the image", point, action)
-				case (st == mount.Ready) != (point == "mount.move:after" && action == "kill"):
-					t.Errorf("%s %s: state %v", point, action, st)
-				}
-				if err := driver().Unmount(t.Context(), a, false); err != nil {
-					t.Fatal(err)
-				}
-				noLoops(t)
-			}
-		}
+// TestConformance holds the driver to the contract, with every sort of thing that it mounts.
+func TestConformance(t *testing.T) {
+	for _, format := range []string{"squashfs", "erofs", "tar.gz"} {
+		t.Run(format, func(t *testing.T) {
+			mounttest.Run(t, mounttest.Suite{
+				New: func() mount.Driver { return driver() },
+				Make: func(t testing.TB) mounttest.Case {
+					t.Cleanup(func() { noLoops(t) })
+					return mounttest.Case{Spec: spec("file://" + image(t, format)), Files: mounttest.Files(), Writable: format == "tar.gz"}
+				},
+				Hostile: func(testing.TB) []mounttest.Hostile {
+					return []mounttest.Hostile{
+						{What: "nothing", Spec: &models.Mount{}, Kind: fault.Invalid, Says: "uri"},
+						{What: "a fifo's kin", Spec: spec("file:///dev/zero"), Kind: fault.Invalid, Says: "a device"},
+						{What: "a directory", Spec: spec("file:///etc"), Kind: fault.Invalid, Says: "a directory"},
+						{What: "no image", Spec: spec("file:///etc/passwd"), Kind: fault.Corrupt, Says: "begins with"},
+						{What: "no file", Spec: spec("file:///nowhere"), Kind: fault.NotFound, Says: "/nowhere"},
+						{What: "no server", Spec: spec("http://127.0.0.1:1/x"), Kind: fault.Backend, Says: "connection refused"},
+					}
+				},
+			})
+		})
 	}
 }
 
-// points lists the failpoints of a mount.
-func points(t *testing.T, u string, tg mount.Target) []string {
+func image(t testing.TB, format string) string {
 	t.Helper()
-	trace := filepath.Join(t.TempDir(), "trace")
-	if last := child(t, u, tg, nil, "WINDLASS_FAILPOINT_TRACE="+trace); last != "done" {
-		t.Fatal(last)
+	if format != "tar.gz" {
+		return mounttest.Image(t, format)
 	}
-	if err := driver().Unmount(t.Context(), mount.Active{Target: tg}, false); err != nil {
-		t.Fatal(err)
-	}
-	all := strings.Fields(string(must(t, trace)))
-	if len(all) < 8 {
-		t.Fatalf("only the points %v were passed", all)
-	}
-	return all
+	path := filepath.Join(t.TempDir(), "image.tar.gz")
+	mounttest.Command(t, "tar", "-C", mounttest.Tree(t), "-czf", path, ".")
+	return path
 }

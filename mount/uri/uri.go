@@ -119,8 +119,8 @@ func (d *Driver) Mount(ctx context.Context, id mount.ID, spec *models.Mount, _ [
 	if err != nil {
 		return mount.Active{}, err
 	}
-	if at, err := fsmount.At(target.Dir); err != nil || at != nil {
-		return mount.Active{}, taken(target.Dir, err)
+	if err := target.CheckUnused(); err != nil { // before a long download, not after it
+		return mount.Active{}, err
 	}
 	if p.size == 0 {
 		if p.size, err = halfOfMemory(); err != nil {
@@ -136,13 +136,6 @@ func (d *Driver) Mount(ctx context.Context, id mount.ID, spec *models.Mount, _ [
 			return mount.Active{}, err
 		}
 	}
-}
-
-func taken(dir string, err error) error {
-	if err != nil {
-		return fmt.Errorf("look at the mountpoint %s: %w", dir, err)
-	}
-	return fault.New(fault.BadState, "something is mounted at %s already", dir)
 }
 
 // detached is a mount that is not in the tree yet.
@@ -199,17 +192,19 @@ func (d *Driver) Unmount(ctx context.Context, a mount.Active, _ bool) error {
 	return fsmount.Unmount(ctx, a.Target.Dir)
 }
 
-// Probe implements mount.Driver. There is no Partial: see the package comment.
+// Probe implements mount.Driver. Partial is only what others have mounted there: see the package comment.
 func (d *Driver) Probe(_ context.Context, id mount.ID, _ *models.Mount, target mount.Target) (mount.Active, mount.State, error) {
 	a := mount.Active{ID: id, Target: target}
 	at, err := fsmount.At(target.Dir)
-	if err != nil {
+	switch {
+	case err != nil:
 		return a, mount.Gone, fmt.Errorf("probe the mount at %s: %w", target.Dir, err)
-	}
-	if at == nil {
+	case at == nil:
 		return a, mount.Gone, nil
+	case at.FSType != "tmpfs" && at.FSType != "squashfs" && at.FSType != "erofs":
+		return a, mount.Partial, nil
 	}
-	a.MountID, a.ReadOnly = uint64(at.ID), at.FSType != "tmpfs"
+	a.MountID, a.ReadOnly = uint64(at.ID), fsmount.ReadOnly(at)
 	return a, mount.Ready, nil
 }
 

@@ -1,7 +1,6 @@
 package uri_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,10 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,7 +23,6 @@ import (
 	"github.com/windlass-hpc/windlass/internal/fetch"
 	"github.com/windlass-hpc/windlass/internal/loopdev"
 	"github.com/windlass-hpc/windlass/internal/mountinfo"
-	"github.com/windlass-hpc/windlass/internal/step"
 	"github.com/windlass-hpc/windlass/mount"
 	"github.com/windlass-hpc/windlass/mount/uri"
 	"github.com/windlass-hpc/windlass/swagger/models"
@@ -266,86 +262,6 @@ func must(t testing.TB, path string) []byte {
 	return b
 }
 
-func TestBadFiles(t *testing.T) {
-	dir := tree(t)
-	im := images(t, dir)
-	work := t.TempDir()
-	sh(t, `cd "$1"; gzip -kc "$2" > sq.gz; truncate -s 4M big; tar -czf bomb.tar.gz big
-mkdir many; (cd many; touch {1..8300}); tar -czf many.tar.gz many; truncate -s 1M ext; mkfs.ext4 -q ext`, work, im["squashfs"])
-	squash := must(t, im["squashfs"])
-	broken := bytes.Clone(squash)
-	copy(broken[8:96], bytes.Repeat([]byte{0xff}, 88))
-	tarball := must(t, im["tar.zst"])
-	wrong := "sha256:" + strings.Repeat("0", 64)
-	base := files(t, map[string][]byte{
-		"html": []byte("\n<!DOCTYPE html><html>Sign in</html>"), "json": []byte(`{"error":"no"}`), "empty": nil, "elf": append([]byte("\x7fELF"), make([]byte, 5000)...),
-		"zeros": make([]byte, 100000), "rubbish": bytes.Repeat([]byte("rubbish"), 1000), "iso": append(append(make([]byte, 32769), "CD001"...), make([]byte, 100)...),
-		"sq.gz": must(t, work+"/sq.gz"), "ext": must(t, work+"/ext"), "sq": squash, "broken": broken, "cut": squash[:len(squash)/2], "zst": tarball, "zstcut": tarball[:len(tarball)/2],
-		"bomb": must(t, work+"/bomb.tar.gz"), "many": must(t, work+"/many.tar.gz"), "lfs": []byte("version https://git-lfs.github.com/spec/v1\n"),
-	})
-	for name, tc := range map[string]struct {
-		file, digest, format string
-		size                 int64
-		kind                 fault.Kind
-		want                 string
-	}{
-		"html":               {file: "html", kind: fault.Corrupt, want: "<!DOCTYPE html>"},
-		"html, not squashfs": {file: "html", format: "squashfs", kind: fault.Corrupt, want: "not a squashfs image: it looks like an HTML page, begins with"},
-		"json":               {file: "json", kind: fault.Corrupt, want: "a JSON document"},
-		"empty":              {file: "empty", kind: fault.Corrupt, want: "an empty file"},
-		"empty tar":          {file: "empty", format: "tar", kind: fault.Corrupt, want: "an empty file"},
-		"elf":                {file: "elf", kind: fault.Corrupt, want: "an ELF program"},
-		"iso":                {file: "iso", format: "erofs", kind: fault.Corrupt, want: "an ISO 9660 image"},
-		"ext4":               {file: "ext", kind: fault.Corrupt, want: "ext4"},
-		"zeros":              {file: "zeros", kind: fault.Corrupt, want: "nothing but zeros"},
-		"zeros as tar":       {file: "zeros", format: "tar", kind: fault.Corrupt, want: "nothing but zeros"},
-		"lfs":                {file: "lfs", kind: fault.Corrupt, want: "Git LFS pointer"},
-		"rubbish":            {file: "rubbish", kind: fault.Corrupt, want: `begins with "rubbishr`},
-		"rubbish as tar":     {file: "rubbish", format: "tar", kind: fault.Corrupt, want: "the archive is damaged after the first entry"},
-		"squashfs as erofs":  {file: "sq", format: "erofs", kind: fault.Corrupt, want: "not an erofs image: it looks like a squashfs image"},
-		"squashfs as tar":    {file: "sq", format: "tar", kind: fault.Corrupt, want: "not a tar archive: it looks like a squashfs image"},
-		"squashfs in gzip":   {file: "sq.gz", kind: fault.Corrupt, want: "inside is not a tar archive but looks like a squashfs image"},
-		"broken squashfs":    {file: "broken", kind: fault.Corrupt, want: "mount what was read from http://"},
-		"cut squashfs":       {file: "cut", kind: fault.Corrupt, want: "mount squashfs"},
-		"wrong digest":       {file: "sq", digest: wrong, kind: fault.Corrupt, want: "not " + wrong + " as asked"},
-		"wrong digest, tar":  {file: "zst", digest: wrong, kind: fault.Corrupt, want: "not " + wrong + " as asked"},
-		"cut tar":            {file: "zstcut", kind: fault.Corrupt, want: "cut off"},
-		"cut tar, digest":    {file: "zstcut", digest: wrong, kind: fault.Corrupt, want: "not " + wrong + " as asked"},
-		"too large image":    {file: "sq", size: 65536, kind: fault.TooLarge, want: "the limit is 65536"},
-		"too large tar":      {file: "zst", size: 65536, kind: fault.TooLarge, want: "takes more than the 65536 bytes"},
-		"too many files":     {file: "many", size: 65536, kind: fault.TooLarge, want: "has more files than the"},
-		"missing":            {file: "none", kind: fault.NotFound, want: "404"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			tg := target(t)
-			sp := spec(base + tc.file)
-			sp.URI.Digest, sp.URI.Size = tc.digest, tc.size
-			if tc.format != "" {
-				sp.URI.Format = &tc.format
-			}
-			_, err := driver().Mount(t.Context(), 8, sp, nil, tg)
-			if !fault.Is(err, tc.kind) || !strings.Contains(err.Error(), tc.want) {
-				t.Fatalf("got %v (%s, hint %q), want %s with %q", err, fault.KindOf(err), fault.HintOf(err), tc.kind, tc.want)
-			}
-			if tc.kind == fault.TooLarge && !strings.Contains(fault.HintOf(err), "size") {
-				t.Errorf("the hint is %q", fault.HintOf(err))
-			}
-		})
-	}
-	t.Run("holes are no bomb", func(t *testing.T) {
-		tg := target(t)
-		sp := spec(base + "bomb")
-		sp.URI.Size = 65536
-		a, err := driver().Mount(t.Context(), 9, sp, nil, tg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := driver().Unmount(t.Context(), a, false); err != nil {
-			t.Fatal(err)
-		}
-	})
-}
-
 func TestValidate(t *testing.T) {
 	d := driver()
 	str := func(s string) *string { return &s }
@@ -363,157 +279,5 @@ func TestValidate(t *testing.T) {
 	}
 	if err := d.Validate(spec("https://user:pw@host/x?y=z")); err != nil {
 		t.Error(err)
-	}
-}
-
-// drip serves the beginning of data and then waits; begun is closed when the beginning is sent.
-func drip(t testing.TB, data []byte) (u string, begun chan struct{}) {
-	t.Helper()
-	begun = make(chan struct{})
-	var once sync.Once
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Length", strconv.Itoa(len(data)))
-		_, _ = w.Write(data[:len(data)/2])
-		w.(http.Flusher).Flush()
-		once.Do(func() { close(begun) })
-		<-r.Context().Done()
-	}))
-	t.Cleanup(s.Close)
-	return s.URL, begun
-}
-
-func TestCancelInTheMiddle(t *testing.T) {
-	im := images(t, tree(t))
-	patient := uri.New(uri.Config{Instance: instance})
-	for _, name := range []string{"squashfs", "tar", "tar.gz", "tar.zst", "tar.xz"} {
-		t.Run(name, func(t *testing.T) {
-			tg := target(t)
-			u, begun := drip(t, must(t, im[name]))
-			ctx, cancel := context.WithCancel(t.Context())
-			go func() { <-begun; cancel() }()
-			before := openFiles(t)
-			start := time.Now()
-			if _, err := patient.Mount(ctx, 5, spec(u), nil, tg); !errors.Is(err, context.Canceled) {
-				t.Fatalf("got %v", err)
-			}
-			if d := time.Since(start); d > 3*time.Second {
-				t.Errorf("it took %v", d)
-			}
-			if after := openFiles(t); after > before+1 { // the server's end of the connection goes a moment later
-				t.Errorf("%d descriptors before, %d after", before, after)
-			}
-			if _, st, err := patient.Probe(t.Context(), 5, spec(u), tg); st != mount.Gone || err != nil {
-				t.Errorf("probe: %v %v", st, err)
-			}
-		})
-	}
-}
-
-func openFiles(t testing.TB) int {
-	t.Helper()
-	all, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(all)
-}
-
-// TestChangesOnce: the file is another one after the connection broke; the whole is read anew and is right.
-func TestChangesOnce(t *testing.T) {
-	im := images(t, tree(t))
-	for _, name := range []string{"squashfs", "tar.zst"} {
-		data := must(t, im[name])
-		n := 0
-		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			n++
-			w.Header().Set("Etag", fmt.Sprintf(`"%d"`, min(n, 2)))
-			if n == 1 {
-				w.Header().Set("Content-Length", strconv.Itoa(len(data)))
-				_, _ = w.Write(data[:len(data)/2])
-				w.(http.Flusher).Flush()
-				panic(http.ErrAbortHandler)
-			}
-			http.ServeContent(w, r, "x", time.Time{}, bytes.NewReader(data))
-		}))
-		t.Cleanup(s.Close)
-		tg := target(t)
-		sp := spec(s.URL)
-		sp.URI.Digest = digestOf(t, im[name])
-		a, err := driver().Mount(t.Context(), 3, sp, nil, tg)
-		if err != nil {
-			t.Fatal(name, err)
-		}
-		if err := driver().Unmount(t.Context(), a, false); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// recorder keeps what a user sees in the timeline.
-type recorder struct {
-	mu     sync.Mutex
-	stages []string
-	bytes  map[string][2]int64
-}
-
-func (r *recorder) Begin(stage string) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.stages = append(r.stages, stage)
-	return len(r.stages) - 1
-}
-func (r *recorder) Progress(token int, bytes, total int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.bytes[r.stages[token]] = [2]int64{bytes, total}
-}
-func (r *recorder) End(int, error, string) {}
-
-func TestTimeline(t *testing.T) {
-	im := images(t, tree(t))
-	for name, stage := range map[string]string{"squashfs": "uri.download", "tar.xz": "uri.unpack"} {
-		rec := &recorder{bytes: map[string][2]int64{}}
-		tg := target(t)
-		data := must(t, im[name])
-		a, err := driver().Mount(step.With(t.Context(), rec), 3, spec(files(t, map[string][]byte{"f": data})+"f"), nil, tg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := driver().Unmount(t.Context(), a, false); err != nil {
-			t.Fatal(err)
-		}
-		if n := int64(len(data)); rec.bytes[stage] != [2]int64{n, n} {
-			t.Errorf("%s: progress %v of steps %v, want all %d bytes in %s", name, rec.bytes, rec.stages, n, stage)
-		}
-	}
-}
-
-// TestGoroutines: nothing runs on after a hundred downloads, most of which fail.
-func TestGoroutines(t *testing.T) {
-	im := images(t, tree(t))
-	data := must(t, im["tar.zst"])
-	base := files(t, map[string][]byte{"whole": data, "cut": data[:len(data)/2]})
-	run := func() {
-		tg := target(t)
-		if _, err := driver().Mount(t.Context(), 3, spec(base+"cut"), nil, tg); err == nil {
-			t.Fatal("half an archive was mounted")
-		}
-		a, err := driver().Mount(t.Context(), 3, spec(base+"whole"), nil, tg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := driver().Unmount(t.Context(), a, false); err != nil {
-			t.Fatal(err)
-		}
-	}
-	run()
-	before := runtime.NumGoroutine()
-	for range 20 {
-		run()
-	}
-	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before+5; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%d goroutines before, %d after", before, runtime.NumGoroutine())
-		}
 	}
 }
