@@ -45,6 +45,9 @@ func (r *Runtime) check(ctx context.Context, spec *models.Container, root string
 		return nil, fault.New(fault.Invalid, "the container's root: %w", err)
 	}
 	defer dir.Close()
+	if err := checkPlaces(int(dir.Fd())); err != nil {
+		return nil, err
+	}
 	f := &found{args: args}
 	if f.path, err = findProgram(int(dir.Fd()), args[0], pathOf(spec)); err != nil {
 		return nil, err
@@ -53,6 +56,25 @@ func (r *Runtime) check(ctx context.Context, spec *models.Container, root string
 		return nil, err
 	}
 	return f, checkWorkDir(int(dir.Fd()), spec)
+}
+
+// checkPlaces sees that where the runtime mounts something the image has a directory, or nothing. A link there would be refused by the
+// kernel later, with less to say.
+func checkPlaces(root int) error {
+	for _, name := range []string{"proc", "sys", "dev", "run", "tmp"} {
+		var st unix.Stat_t
+		err := unix.Fstatat(root, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		switch {
+		case err == unix.ENOENT:
+		case err != nil:
+			return fault.New(fault.Internal, "look at /%s in the image: %w", name, err)
+		case st.Mode&unix.S_IFMT == unix.S_IFLNK:
+			return fault.New(fault.Invalid, "/%s in the image is a link; it must be a directory, something is mounted there", name)
+		case st.Mode&unix.S_IFMT != unix.S_IFDIR:
+			return fault.New(fault.Invalid, "/%s in the image is no directory; something is mounted there", name)
+		}
+	}
+	return nil
 }
 
 func pathOf(spec *models.Container) string {

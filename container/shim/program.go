@@ -64,10 +64,14 @@ func (b *builder) becomeRoot(sync int) {
 	b.Call("drop the node's groups", unix.SYS_SETGROUPS, 0, 0)
 }
 
+// stage is where the new root lies for a moment. Root of a user namespace may not search the directory that the root really lies in,
+// and must not cover the node's /proc and /sys.
+const stage = "/dev"
+
 // enterRoot makes the cloned tree the root of the mount namespace.
 func (b *builder) enterRoot(root int) {
 	b.Call("make the mounts private", unix.SYS_MOUNT, 0, b.Str("/"), 0, unix.MS_REC|unix.MS_PRIVATE, 0)
-	b.place("mount the root file system", uintptr(root), b.cfg.Root)
+	b.place("mount the root file system", uintptr(root), stage)
 	b.Call("enter the root file system", unix.SYS_FCHDIR, uintptr(root))
 	b.Call("make it the root (pivot_root)", unix.SYS_PIVOT_ROOT, b.Str("."), b.Str("."))
 }

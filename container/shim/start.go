@@ -183,8 +183,6 @@ func explain(cfg *proto.Config, err error) error {
 	case e.Err == unix.EROFS && strings.HasPrefix(e.What, "make the "):
 		return fault.Hintf(fault.New(fault.Invalid, "%s: the root file system is read-only", e.What),
 			"put it into the image, or lay an overlay with an upper over it")
-	case (e.Err == unix.ENOTDIR || e.Err == unix.ELOOP) && strings.HasPrefix(e.What, "mount "):
-		return fault.New(fault.Invalid, "%s: in the image that is a link or no directory", e.What)
 	case strings.HasPrefix(e.What, "go to the working") || strings.HasPrefix(e.What, "bind "):
 		return fault.New(fault.Invalid, "%w", err)
 	}

@@ -1,0 +1,221 @@
+package linux_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/container"
+	"github.com/windlass-hpc/windlass/container/containertest"
+	"github.com/windlass-hpc/windlass/container/linux"
+	"github.com/windlass-hpc/windlass/internal/cgroup"
+	"github.com/windlass-hpc/windlass/internal/rundir"
+)
+
+// shim is the program under test, built once.
+var shim string
+
+func TestMain(m *testing.M) {
+	os.Exit(testMain(m))
+}
+
+func testMain(m *testing.M) int {
+	if dir := os.Getenv(daemonEnv); dir != "" {
+		return daemon(dir)
+	}
+	dir, err := os.MkdirTemp("", "windlass-shim")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	shim = filepath.Join(dir, "windlass-shim")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", shim, "github.com/windlass-hpc/windlass/cmd/windlass-shim")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build the shim: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+const logSize = 64 << 10
+
+func config(dir rundir.Dir) linux.Config {
+	return linux.Config{RunDir: dir, Shim: shim, LogSize: logSize}
+}
+
+// newRuntime makes a runtime whose leftovers in the kernel are a failure.
+func newRuntime(t *testing.T) (*linux.Runtime, rundir.Dir) {
+	t.Helper()
+	dir := rundir.Dir(t.TempDir())
+	if err := dir.Make(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := linux.New(config(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nothingLeft(t, dir) })
+	return r, dir
+}
+
+func nothingLeft(t *testing.T, dir rundir.Dir) {
+	t.Helper()
+	host, err := cgroup.Detect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	top := host.Instance("", dir.Instance())
+	if top.Exists() {
+		out, _ := exec.Command("find", top.Dir, "-type", "d").Output()
+		t.Errorf("cgroups are left: %v\n%s", top, out)
+	}
+	if entries, err := os.ReadDir(dir.Containers()); err != nil || len(entries) > 0 {
+		t.Errorf("directories are left: %v %v", entries, err)
+	}
+	if out, err := exec.Command("pgrep", "-af", "^windlass-shim "+dir.Instance()+" ").Output(); err == nil {
+		t.Errorf("shims are left:\n%s", out)
+	}
+}
+
+// systemdRoot is made by debootstrap once a machine and shared with other tests; the lock keeps them from making it twice.
+const systemdRoot = "/var/cache/windlass-test/debian-rootfs"
+
+func debian(t *testing.T) string {
+	t.Helper()
+	script := `set -e; exec 9>/var/cache/windlass-test/lock; flock 9; d=` + systemdRoot + `
+	[ -e $d.complete ] && exit 0; rm -rf $d $d.tmp
+	debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,libpam-systemd,iproute2,procps bookworm $d.tmp
+	mv $d.tmp $d; touch $d.complete`
+	if err := os.MkdirAll(filepath.Dir(systemdRoot), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
+		t.Fatalf("make a Debian root: %v\n%s", err, out)
+	}
+	return systemdRoot
+}
+
+func TestConformance(t *testing.T) {
+	dirs := map[container.Runtime]rundir.Dir{}
+	containertest.Run(t, containertest.Harness{
+		New: func(t *testing.T) container.Runtime {
+			r, dir := newRuntime(t)
+			dirs[r] = dir
+			return r
+		},
+		Again: func(t *testing.T, r container.Runtime) container.Runtime {
+			again, err := linux.New(config(dirs[r]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			dirs[again] = dirs[r]
+			return again
+		},
+		SystemdRoot: debian(t),
+		LogSize:     logSize,
+	})
+}
+
+// shimOf finds the shim of a container.
+func shimOf(t *testing.T, dir rundir.Dir, id container.ID) int {
+	t.Helper()
+	out, err := exec.Command("pgrep", "-f", fmt.Sprintf("^windlass-shim %s %d$", dir.Instance(), id)).Output()
+	if err != nil {
+		t.Fatalf("no shim of container %d: %v", id, err)
+	}
+	var pid int
+	if _, err := fmt.Sscan(string(out), &pid); err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// A killed shim takes its container with it, and that is known, also when nobody watched.
+func TestShimKilled(t *testing.T) {
+	for _, watched := range []bool{true, false} {
+		t.Run(fmt.Sprintf("watched=%v", watched), func(t *testing.T) {
+			r, dir := newRuntime(t)
+			ctx, cancel := context.WithTimeout(context.Background(), containertest.Patience)
+			defer cancel()
+			st, err := r.Start(ctx, 1, containertest.Shell("sleep 1000 & sleep 1000"), containertest.BusyboxRoot(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := r.Remove(ctx, 1); err != nil {
+					t.Error(err)
+				}
+			}()
+			var ch <-chan container.Status
+			if watched {
+				if ch, err = r.Watch(ctx, 1); err != nil {
+					t.Fatal(err)
+				}
+				<-ch
+			}
+			pidfd, err := unix.PidfdOpen(st.PID, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(pidfd)
+			if err := unix.Kill(shimOf(t, dir, 1), unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			if watched {
+				st = <-ch
+			} else {
+				waitRefused(t, dir)
+				again, err := linux.New(config(dir))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if st, err = again.Status(ctx, 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if st.State != container.Exited || !strings.Contains(st.Error, "shim was killed") {
+				t.Errorf("ended as %+v", st)
+			}
+			if n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0); n != 1 {
+				t.Errorf("its first process still runs: %d %v", n, err)
+			}
+		})
+	}
+}
+
+// waitRefused waits until the killed shim's socket is closed.
+func waitRefused(t *testing.T, dir rundir.Dir) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		if exec.Command("pgrep", "-f", fmt.Sprintf("^windlass-shim %s 1$", dir.Instance())).Run() != nil {
+			return
+		}
+	}
+	t.Fatal("the shim does not die")
+}
+
+func TestNewRefuses(t *testing.T) {
+	dir := rundir.Dir(t.TempDir())
+	for name, c := range map[string]struct {
+		cfg  linux.Config
+		want string
+	}{
+		"no shim":          {linux.Config{RunDir: dir, Shim: "/nowhere/windlass-shim"}, "/nowhere/windlass-shim"},
+		"no cgroup parent": {linux.Config{RunDir: dir, Shim: shim, CgroupParent: "nowhere.slice"}, "nowhere.slice"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := linux.New(c.cfg); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
