@@ -3,12 +3,16 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -57,8 +61,12 @@ func newServer(t testing.TB, chain Chain, config Config) (*Server, *logged) {
 func serve(t testing.TB, chain Chain, config Config) (s *Server, clients map[string]*http.Client, urls map[string]string, log *logged) {
 	t.Helper()
 	zero := 0
-	socket := filepath.Join(t.TempDir(), "s")
-	config.Listen = listen.Config{Schemes: []string{"unix", "http"}, SocketPath: socket, Port: &zero}
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "s")
+	cert, key, pool := certificate(t, dir)
+	config.Listen = listen.Config{
+		Schemes: []string{"unix", "http", "https"}, SocketPath: socket, Port: &zero, TLSPort: &zero, TLSCertificate: cert, TLSKey: key,
+	}
 	s, log = newServer(t, chain, config)
 	if err := s.Listen(t.Context()); err != nil {
 		t.Fatal(err)
@@ -78,12 +86,35 @@ func serve(t testing.TB, chain Chain, config Config) (s *Server, clients map[str
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}
-	clients = map[string]*http.Client{"unix": {Transport: &http.Transport{DialContext: dial}}, "http": {Transport: &http.Transport{}}}
+	clients = map[string]*http.Client{"unix": {Transport: &http.Transport{DialContext: dial}}, "http": {Transport: &http.Transport{}},
+		"https": {Transport: &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: pool}}}}
 	for _, c := range clients {
 		t.Cleanup(c.CloseIdleConnections)
 	}
-	urls = map[string]string{"unix": "http://windlass", "http": "http://" + s.Listeners()[1].Addr().String()}
+	urls = map[string]string{"unix": "http://windlass", "http": "http://" + s.Listeners()[1].Addr().String(),
+		"https": "https://" + s.Listeners()[2].Addr().String()}
 	return s, clients, urls, log
+}
+
+// certificate makes files of httptest's own certificate, which is for 127.0.0.1.
+func certificate(t testing.TB, dir string) (cert, key string, pool *x509.CertPool) {
+	t.Helper()
+	ts := httptest.NewTLSServer(http.NotFoundHandler())
+	defer ts.Close()
+	pair := ts.TLS.Certificates[0]
+	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(dir, "cert"), filepath.Join(dir, "key")
+	for name, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, key: {Type: "PRIVATE KEY", Bytes: der}} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pool = x509.NewCertPool()
+	pool.AddCert(ts.Certificate())
+	return cert, key, pool
 }
 
 // ask sends one request to the handler.
