@@ -83,7 +83,7 @@ func (f *Fixture) removeAll() {
 }
 
 // BusyboxRoot makes a root file system with busybox and the accounts root, user (1000, group 1000, also in 7) and nobody.
-func BusyboxRoot(t *testing.T) string {
+func BusyboxRoot(t testing.TB) string {
 	t.Helper()
 	root := t.TempDir()
 	if err := os.Chmod(root, 0o755); err != nil {
@@ -105,7 +105,7 @@ func BusyboxRoot(t *testing.T) string {
 	return root
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
