@@ -15,15 +15,30 @@ test/rootfs.sh
 run=$(mktemp -d /run/windlass-bench.XXXXXX)
 work=$(mktemp -d "$cache/bench.XXXXXX")
 daemon='' server=''
+
+# What an interrupted run left: everything that the daemon has, containers first.
+takedown() {
+	local kind id
+	crun delete -f bench-exec >/dev/null 2>&1 || true
+	for kind in container mount attach; do
+		for id in $(curl -s --unix-socket "$run/api.sock" "http://windlass/imageapi/v1/$kind" | grep -oE '"id":[0-9]+' | cut -d: -f2); do
+			curl -s -o /dev/null --unix-socket "$run/api.sock" -X DELETE "http://windlass/imageapi/v1/$kind?id=$id&force=true" || true
+		done
+	done
+}
+
 cleanup() {
 	local code=$?
 	trap - EXIT
 	trap '' INT TERM
-	if [ -n "$daemon" ]; then kill -TERM "$daemon" 2>/dev/null || true; fi
+	if [ -n "$daemon" ]; then
+		takedown
+		kill -TERM "$daemon" 2>/dev/null || true
+	fi
 	# unshare does not take TERM while its child runs; the child dies with it.
-	if [ -n "$server" ]; then kill -KILL "$server" 2>/dev/null || true; fi
+	while [ -n "$server" ] && kill -KILL "$server" 2>/dev/null; do sleep 0.05; done
 	wait
-	if [ $code -ne 0 ]; then tail -n 20 "$work"/*.log >&2 || true; fi
+	if [ $code -ne 0 ] && [ $code -ne 130 ]; then tail -n 20 "$work/windlass.log" >&2 || true; fi
 	rm -rf --one-file-system "$run" "$work"
 	exit $code
 }
@@ -50,6 +65,7 @@ if (mkdir "$work/forerunner" && cd "$work/forerunner" && go mod init forerunner 
 		'mount -t tmpfs tmpfs /run/imageapi && exec "$0" --scheme http --host 127.0.0.1 --port "$1"' \
 		"$work/forerunner/server" "$port" >"$work/forerunner.log" 2>&1 </dev/null &
 	server=$!
+	disown "$server" # or the shell reports its death
 	address=(-forerunner "127.0.0.1:$port")
 else
 	echo "bench: the forerunner's server could not be built; what is compared with it is not measured:" >&2
