@@ -28,7 +28,7 @@ func mounts(f filter) ([]Item, error) {
 	var items []Item
 	for _, m := range infos {
 		if f.below(m.Mountpoint) || own[m.Source] {
-			items = append(items, Item{Mount, m.Mountpoint, m.FSType + " from " + m.Source})
+			items = append(items, Item{Class: Mount, Key: m.Mountpoint, Detail: m.FSType + " from " + m.Source})
 		}
 	}
 	return items, nil
@@ -62,7 +62,7 @@ func loops(f filter) ([]Item, error) {
 		file := strings.TrimSuffix(string(bytes.TrimSpace(backing)), " (deleted)")
 		name := loopName(dev)
 		if f.named(name) || f.below(file) {
-			items = append(items, Item{Loop, name + " on " + file, dev + " is bound"})
+			items = append(items, Item{Class: Loop, Key: name + " on " + file, Detail: dev + " is bound"})
 		}
 	}
 	return items, nil

@@ -46,6 +46,7 @@ type Item struct {
 	Class  Class  `json:"class"`
 	Key    string `json:"key"`
 	Detail string `json:"detail,omitempty"`
+	PID    int    `json:"pid,omitempty"` // of a process
 }
 
 // String is how a difference shows the item.

@@ -26,7 +26,7 @@ func processes(f filter) ([]Item, error) {
 		if !ok || !f.owns(pid, args) {
 			continue
 		}
-		items = append(items, Item{Process, strings.Join(args, " "), fmt.Sprintf("pid %d, state %s", pid, state)})
+		items = append(items, Item{Process, strings.Join(args, " "), fmt.Sprintf("pid %d, state %s", pid, state), pid})
 	}
 	return items, nil
 }
@@ -93,7 +93,7 @@ func descriptors(pid int) ([]Item, error) {
 		if kind, _, found := strings.Cut(target, ":["); found && kind != "anon_inode" {
 			target = kind
 		}
-		items = append(items, Item{Descriptor, target, "fd " + e.Name()})
+		items = append(items, Item{Class: Descriptor, Key: target, Detail: "fd " + e.Name()})
 	}
 	return items, nil
 }
