@@ -31,10 +31,18 @@ type order struct {
 	Timeout time.Duration // of the context; 0: none
 }
 
-// Main is the body of TestMain: it runs the tests, or what one of them has ordered of this process.
+// Main is the body of TestMain: it runs the tests, or what one of them has ordered of this process. Both run in a mount namespace of
+// their own.
 func Main(m *testing.M, newDriver func() mount.Driver) {
 	text := os.Getenv(orderVar)
-	if text == "" {
+	switch {
+	case os.Getenv(namespaceVar) == "":
+		os.Exit(inNamespace())
+	case text == "":
+		if err := forgetOthers(); err != nil {
+			fmt.Fprintln(os.Stderr, "mounttest:", err)
+			os.Exit(2)
+		}
 		os.Exit(m.Run())
 	}
 	var o order
@@ -220,16 +228,35 @@ func failing(t *testing.T, f fixture) {
 	if !failpoint.Enabled {
 		return
 	}
-	o := f.order(t, false)
-	points := f.points(t, o)
-	o.Timeout = 100 * time.Millisecond
-	for _, point := range points {
-		for _, action := range []string{"error", "hang"} {
-			last := f.child(t, o, "WINDLASS_FAILPOINT="+point+"="+action).end()
-			if !strings.HasPrefix(last, "failed: ") || !strings.Contains(last, "failpoint") {
-				t.Errorf("%s, %s: the child said %q", point, action, last)
+	for _, unmount := range []bool{false, true} {
+		o := f.order(t, unmount)
+		if unmount {
+			f.mount(t, 1)
+		}
+		points := f.points(t, o)
+		o.Timeout = 100 * time.Millisecond
+		for _, point := range points {
+			for _, action := range []string{"error", "hang"} {
+				f.fail(t, o, point, action)
 			}
-			f.wantGone(t, 1)
 		}
 	}
+}
+
+func (f fixture) fail(t *testing.T, o order, point, action string) {
+	t.Helper()
+	if o.Unmount {
+		f.mount(t, 1)
+	}
+	last := f.child(t, o, "WINDLASS_FAILPOINT="+point+"="+action).end()
+	if !strings.HasPrefix(last, "failed: ") || !strings.Contains(last, "failpoint") {
+		t.Errorf("%s, %s: the child said %q", point, action, last)
+	}
+	if o.Unmount { // it can be tried again
+		if a, state, _ := f.driver.Probe(t.Context(), 1, f.Spec, o.Target); state == mount.Ready {
+			f.wantReady(t, a)
+		}
+		f.unmount(t, mount.Active{ID: 1, Target: o.Target})
+	}
+	f.wantGone(t, 1)
 }
