@@ -1,4 +1,10 @@
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // windlass-shim is the parent of one container's first process. The daemon starts it; it is of no use on its own.
+//
+// The daemon says how many processors it may use (GOMAXPROCS), so the runtime need not read cgroup files to find out: hence the
+// directives above.
 package main
 
 import (

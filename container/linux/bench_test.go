@@ -34,7 +34,12 @@ func median(b *testing.B, name string, d []time.Duration) {
 
 func benchRuntime(b *testing.B) (*linux.Runtime, context.Context) {
 	b.Helper()
-	dir := rundir.Dir(b.TempDir())
+	run := b.TempDir()
+	if err := unix.Mount("tmpfs", run, "tmpfs", 0, "mode=700"); err != nil { // as /run is: syncing costs nothing there
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = unix.Unmount(run, 0) })
+	dir := rundir.Dir(run)
 	if err := dir.Make(); err != nil {
 		b.Fatal(err)
 	}

@@ -44,8 +44,8 @@ func ownCapabilities() uint64 {
 func (b *builder) identity(who proto.Identity, caps uint64) {
 	b.Call("join a new session keyring", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0).Try()
 	b.Call("set the umask", unix.SYS_UMASK, 0o022)
-	for c := uintptr(0); c <= 63; c++ {
-		if caps&(1<<c) == 0 && c <= lastCapability() {
+	for c, last := uintptr(0), lastCapability(); c <= last; c++ {
+		if caps&(1<<c) == 0 {
 			b.Call("drop capability "+itoa(int(c)), unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0)
 		}
 	}
