@@ -69,7 +69,7 @@ func (a *app) showEvent(e *models.Event) error {
 		}
 		return writeYAML(a.out, e)
 	}
-	words := []string{time.Time(e.Time).Local().Format("2006-01-02T15:04:05.000"), strconv.FormatInt(e.ID, 10), printable(e.Type)}
+	words := []string{time.Time(e.Time).In(a.opts.Now().Location()).Format("2006-01-02T15:04:05.000"), strconv.FormatInt(e.ID, 10), printable(e.Type)}
 	if e.Object != 0 {
 		words = append(words, fmt.Sprintf("%s %d", printable(e.Kind), e.Object))
 	}

@@ -90,7 +90,8 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 	code := codeOf(err)
 	var exit exitError
 	own := errors.As(err, &exit)
-	if !own || exit.err != nil {
+	quiet := own && exit.err == nil || !own && code == exitInterrupted // who interrupted knows
+	if !quiet {
 		for _, e := range split(err) {
 			a.printError(e)
 		}

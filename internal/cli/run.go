@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -71,13 +72,19 @@ func (a *app) runDetached(ctx context.Context, daemon *api, spec *models.Contain
 // detachedError keeps the codes of all other commands: there is no process whose code it could be.
 func detachedError(err error) error { return exitError{codeOf(err), err} }
 
-// runForeground follows the container to its end. Signals go to the container, so only --timeout ends ctx for the daemon.
+// runForeground follows the container to its end. Once it runs, signals go to it.
 func (a *app) runForeground(ctx context.Context, daemon *api, spec *models.Container, r *runFlags) (err error) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, stopSignals()...)
+	defer signal.Stop(signals)
 	o, err := a.raise(ctx, daemon, spec, r.progress)
 	if err != nil {
 		return err
 	}
-	box := o.(*models.Container)
+	box, ok := o.(*models.Container)
+	if !ok {
+		return fmt.Errorf("run: the daemon answered no container but %s %d", kindOf(o), idOf(o))
+	}
 	if r.remove {
 		defer func() {
 			_, gone := daemon.remove(context.WithoutCancel(ctx), box, true)
@@ -86,7 +93,7 @@ func (a *app) runForeground(ctx context.Context, daemon *api, spec *models.Conta
 			}
 		}()
 	}
-	end, err := a.follow(ctx, daemon, box)
+	end, err := a.follow(ctx, daemon, box, signals)
 	if err != nil {
 		return fmt.Errorf("container %s: %w", nameOf(box), err)
 	}
@@ -99,37 +106,45 @@ func (a *app) runForeground(ctx context.Context, daemon *api, spec *models.Conta
 	return nil
 }
 
-// follow shows a container's log until it has ended. The first signal, or the end of --timeout, asks it to stop; a further one kills it.
-func (a *app) follow(ctx context.Context, daemon *api, box *models.Container) (*models.Container, error) {
-	quiet, cancel := context.WithCancel(context.WithoutCancel(ctx))
+// follow shows a container's log until it has ended, and stops it when that is asked for meanwhile.
+func (a *app) follow(ctx context.Context, daemon *api, box *models.Container, signals <-chan os.Signal) (*models.Container, error) {
+	following, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	again := make(chan os.Signal, 1)
+	timeout := make(chan struct{})
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) { // a signal ends ctx too, but comes by itself
+			close(timeout)
+		}
+	})()
+	go a.stopWhenAsked(following, daemon, box, signals, timeout)
+	if err := daemon.log(following, int64(box.ID), nil, true, a.out); err != nil {
+		return nil, err
+	}
+	return daemon.wait(following, int64(box.ID), "ended")
+}
+
+// stopWhenAsked asks a container to stop at the first signal or at the end of --timeout, and kills it at the next signal.
+func (a *app) stopWhenAsked(ctx context.Context, daemon *api, box *models.Container, signals <-chan os.Signal, timeout <-chan struct{}) {
 	stop := func(grace *int64) {
-		if _, err := daemon.setState(quiet, int64(box.ID), string(models.ContainerStateExited), grace); err != nil && quiet.Err() == nil {
+		_, err := daemon.setState(ctx, int64(box.ID), string(models.ContainerStateExited), grace)
+		if err != nil && ctx.Err() == nil {
 			a.printError(fmt.Errorf("stop container %s: %w", nameOf(box), err))
 		}
 	}
-	go func() {
-		select {
-		case <-quiet.Done():
-			return
-		case <-ctx.Done():
-		}
-		signal.Notify(again, stopSignals()...)
-		fmt.Fprintf(a.err, "windlass: stopping container %s; interrupt again to kill it\n", nameOf(box))
-		stop(nil)
-		select {
-		case <-quiet.Done():
-		case <-again:
-			now := int64(0)
-			stop(&now)
-		}
-	}()
-	defer signal.Stop(again)
-	if err := daemon.log(quiet, int64(box.ID), nil, true, a.out); err != nil {
-		return nil, err
+	select {
+	case <-ctx.Done():
+		return
+	case <-signals:
+	case <-timeout:
 	}
-	return daemon.wait(quiet, int64(box.ID), "ended")
+	fmt.Fprintf(a.err, "windlass: stopping container %s; interrupt again to kill it\n", nameOf(box))
+	stop(nil)
+	select {
+	case <-ctx.Done():
+	case <-signals:
+		now := int64(0)
+		stop(&now)
+	}
 }
 
 // log writes what a container wrote, and goes on until it ends when follow.

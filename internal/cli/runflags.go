@@ -123,8 +123,9 @@ func (r *runFlags) lists(a *app, c *models.Container) (err error) {
 
 func (r *runFlags) fromFile(a *app, cmd *cobra.Command, args []string) (*models.Container, error) {
 	var extra []string
-	cmd.LocalNonPersistentFlags().Visit(func(f *pflag.Flag) {
-		if !contains(besideFile, f.Name) {
+	own := cmd.LocalNonPersistentFlags()
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if own.Lookup(f.Name) != nil && !contains(besideFile, f.Name) {
 			extra = append(extra, "--"+f.Name)
 		}
 	})
