@@ -2,6 +2,7 @@ package shim
 
 import (
 	"fmt"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -45,24 +46,50 @@ func changedFrom(was cgroup.Events) func(cgroup.Events) bool {
 }
 
 // reaper waits for children, which are the container's first process, exec'd ones and, this being a subreaper, orphans of either.
+// It looks first and reaps under the lock: so the pid of a process that is being entered cannot have been given to another.
 func (c *container) reaper(first int) {
 	for {
-		var ws unix.WaitStatus
-		pid, err := unix.Wait4(-1, &ws, unix.WALL, nil)
-		switch {
-		case err == unix.EINTR:
+		pid, err := exited()
+		if err == unix.EINTR {
 			continue
-		case err != nil: // no children left
+		}
+		if err != nil { // no children left
 			return
-		case pid == first:
-			go c.finish(ws)
+		}
+		if pid != first {
+			c.reapOne(pid)
 			continue
 		}
-		c.reap.Lock()
-		if ch := c.children[pid]; ch != nil {
-			ch <- exitOf(ws)
-			delete(c.children, pid)
+		var ws unix.WaitStatus
+		if _, err := unix.Wait4(pid, &ws, unix.WALL, nil); err == nil {
+			go c.finish(ws)
 		}
-		c.reap.Unlock()
 	}
+}
+
+func (c *container) reapOne(pid int) {
+	c.reap.Lock()
+	defer c.reap.Unlock()
+	var ws unix.WaitStatus
+	if _, err := unix.Wait4(pid, &ws, unix.WALL, nil); err != nil {
+		return
+	}
+	if ch := c.children[pid]; ch != nil {
+		ch <- exitOf(ws)
+		delete(c.children, pid)
+	}
+}
+
+// exited waits until a child has ended and gives its pid; it stays to be reaped.
+func exited() (int, error) {
+	var info struct { // siginfo_t of SIGCHLD
+		_   [4]int32
+		pid int32
+		_   [108]byte
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_WAITID, unix.P_ALL, 0, uintptr(unsafe.Pointer(&info)), unix.WEXITED|unix.WNOWAIT|unix.WALL, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(info.pid), nil
 }

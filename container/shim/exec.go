@@ -126,9 +126,7 @@ func (c *container) spawn(req *proto.Exec, stdio [3]int) (pid, pidfd int, exited
 func (c *container) execProgram(req *proto.Exec, joins []int, stdio [3]int) *sysprog.Program {
 	cfg := c.cfg
 	b := &builder{cfg: cfg}
-	for _, fd := range joins {
-		b.Call("enter a cgroup", unix.SYS_WRITE, uintptr(fd), b.Str("0"), 1)
-	}
+	b.enterGroups(joins)
 	flags := uintptr(namespaces | unix.CLONE_NEWCGROUP)
 	if cfg.Net {
 		flags |= unix.CLONE_NEWNET

@@ -23,7 +23,8 @@ type builder struct {
 // only mount beside others of their kind, are mounted.
 func program(cfg *proto.Config, t *trees, joins []int, sync, consoleNumber, consoleFD int) *sysprog.Program {
 	b := &builder{cfg: cfg}
-	b.join(joins)
+	b.enterGroups(joins)
+	b.Call("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 	if cfg.UserNS {
 		b.becomeRoot(sync)
 	}
@@ -48,12 +49,15 @@ func program(cfg *proto.Config, t *trees, joins []int, sync, consoleNumber, cons
 	return &b.Program
 }
 
-// join enters cgroups of version 1 and makes the one of version 2, which clone has entered, the root of a namespace.
-func (b *builder) join(joins []int) {
+// enterGroups enters cgroups of version 1, clone having entered that of version 2, and gives up what protects the daemon and with it
+// the shim from being killed for want of memory. /proc is still the node's.
+func (b *builder) enterGroups(joins []int) {
 	for _, fd := range joins {
 		b.Call("enter a cgroup", unix.SYS_WRITE, uintptr(fd), b.Str("0"), 1)
 	}
-	b.Call("make a cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
+	fd := b.Call("open oom_score_adj", unix.SYS_OPENAT, atCWD, b.Str("/proc/self/oom_score_adj"), unix.O_WRONLY|unix.O_CLOEXEC, 0).Try().Skip(2)
+	b.Call("set oom_score_adj", unix.SYS_WRITE, 0, b.Str("0"), 1).On(fd).Try()
+	b.Call("close oom_score_adj", unix.SYS_CLOSE).On(fd)
 }
 
 // becomeRoot waits until the parent has written the maps of the user namespace.

@@ -172,12 +172,22 @@ func (c *container) finish(ws unix.WaitStatus) {
 		last.Error = problem
 	}
 	last.State, last.PID, last.Ready, last.Finished = proto.Exited, 0, false, time.Now().UTC()
-	if err := writeLast(c.cfg.Dir, &last); err != nil {
-		last.Error = err.Error()
-		fmt.Fprintln(os.Stderr, err)
-	}
-	c.update(func(st *proto.Status) { *st = last })
+	c.lastWords(last)
 	close(c.gone)
+}
+
+// lastWords tells of the end once it is on disk. When that cannot be written, such as on a full /run, it is told all the same, and the
+// shim stays until it can.
+func (c *container) lastWords(last proto.Status) {
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := writeLast(c.cfg.Dir, &last)
+		c.update(func(st *proto.Status) { *st = last })
+		if err == nil {
+			return
+		}
+		fmt.Fprintln(os.Stderr, err)
+		time.Sleep(pause)
+	}
 }
 
 func writeLast(dir string, st *proto.Status) error {

@@ -84,8 +84,7 @@ func (c *container) launch(t *trees) error {
 	if cfg.UserNS {
 		flags |= unix.CLONE_NEWUSER
 	}
-	// A user namespace's child waits for its parent, and a time namespace wants memory of its own.
-	child, err := prog.Start(flags, payload, !cfg.UserNS && !cfg.Time)
+	child, err := prog.Start(flags, payload, !cfg.Time) // only what has memory of its own enters a time namespace
 	if err != nil {
 		return explainClone(err)
 	}

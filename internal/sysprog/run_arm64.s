@@ -15,7 +15,7 @@
 
 // func run(args *CloneArgs, size uintptr, head *header) (pid, errno uintptr)
 //
-// The child may share its parent's stack, so nothing here touches it before the parent is back.
+// The child may run beside its parent on the same stack pointer, so it touches no stack.
 TEXT ·run(SB),NOSPLIT|NOFRAME,$0-40
 	MOVD	args+0(FP), R0
 	MOVD	size+8(FP), R1

@@ -174,8 +174,8 @@ type Child struct {
 // Start clones a child that works off the program, whose last call is execve. Flags are those of clone3; CLONE_PIDFD is added, and
 // with cgroup ≥ 0 CLONE_INTO_CGROUP.
 //
-// With shared set the child borrows the caller's memory until it has executed, as vfork does: that is fast, and Start returns only
-// then. Without, the child has a copy and Start returns at once, so that the caller can do what the program waits for.
+// With shared set the child borrows the caller's memory until it has executed: nothing is copied, and as the loop uses no stack both
+// run side by side. Without, it has a copy, which is slower and which a time namespace needs. Start returns at once; Result waits.
 func (p *Program) Start(flags uint64, cgroup int, shared bool) (*Child, error) {
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
@@ -190,7 +190,7 @@ func (p *Program) Start(flags uint64, cgroup int, shared bool) (*Child, error) {
 		args.Cgroup = uint64(cgroup)
 	}
 	if shared {
-		args.Flags |= unix.CLONE_VM | unix.CLONE_VFORK
+		args.Flags |= unix.CLONE_VM
 	}
 	head := &header{report: uintptr(pipe[1]), ops: unsafe.SliceData(p.ops), count: uintptr(len(p.ops))}
 	p.keep = append(p.keep, head, args, pidfd)
@@ -224,7 +224,7 @@ func sigmask(set, old *uint64) {
 //go:noescape
 func run(args *CloneArgs, size uintptr, head *header) (pid, errno uintptr)
 
-// Result waits until the child has executed, and gives the pid of the process that did: another than PID when the program has a
+// Result waits until the child has executed, for as long as that takes: a file system may hang. It gives the pid of the process that did: another than PID when the program has a
 // Fork. An *Error says which call failed. It is called once.
 func (c *Child) Result() (int, error) {
 	defer unix.Close(c.pipe)
