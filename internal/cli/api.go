@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -87,8 +88,10 @@ func (c *api) fault(err error) error {
 		return fmt.Errorf("gave up after --timeout: %w", context.DeadlineExceeded)
 	case errors.As(err, &request):
 		return &unreachableError{c.addr, request.Err}
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &op):
+		return fmt.Errorf("the connection to the daemon at %s broke; what it was asked for may go on: %w", c.addr, err)
 	}
-	return fmt.Errorf("what answers at %s is not windlass, or broke off: %w", c.addr, err)
+	return fmt.Errorf("what answers at %s is not windlass: %w", c.addr, err)
 }
 
 func (c *api) containers(ctx context.Context, id *int64, name, state *string) ([]*models.Container, error) {

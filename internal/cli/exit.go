@@ -32,7 +32,7 @@ func exitCodesTopic() *cobra.Command {
   0    done
   1    the request failed; the message says why
   2    wrong usage, or a wrong configuration or definition: nothing was asked of the daemon
-  3    no such container, mount or attachment
+  3    no such container, mount or attachment, or no such file or image on the node
   4    in use, the name is taken, or not in the state that this needs
   5    the daemon cannot be reached
   6    a time limit passed, --timeout or one of the daemon's

@@ -95,7 +95,7 @@ func (a *app) runForeground(ctx context.Context, daemon *api, spec *models.Conta
 	}
 	end, err := a.follow(ctx, daemon, box, signals)
 	if err != nil {
-		return fmt.Errorf("container %s: %w", nameOf(box), err)
+		return fmt.Errorf("follow container %s: %w", nameOf(box), err)
 	}
 	if end.State == models.ContainerStateDead {
 		return fmt.Errorf("container %s could not be run: %s", nameOf(box), end.Error)

@@ -177,6 +177,23 @@ func TestRunInTheForegroundAnswersTheExitCode(t *testing.T) {
 	}
 }
 
+func TestRunTellsThatTheContainerMayGoOnWhenTheDaemonHasGone(t *testing.T) {
+	d := newDaemon(t)
+	d.on("POST /container", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, 201, map[string]any{"id": 20, "name": "job", "state": "running", "command": "x"})
+	})
+	d.on("GET /container/20/log", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		w.Header().Set("Content-Length", "100")
+		io.WriteString(w, "line\n")
+	})
+	r := d.windlass(t, "run", "--image", "/a.sqsh", "true")
+	r.want(t, exitOwn, "follow container job: the connection to the daemon at "+d.socket+" broke; what it was asked for may go on")
+	if r.out != "line\n" {
+		t.Fatalf("got %q", r.out)
+	}
+}
+
 func TestRunRemovesTheContainerAndStopsItWhenInterrupted(t *testing.T) {
 	d := newDaemon(t)
 	end, patched := make(chan struct{}), make(chan string, 2)
