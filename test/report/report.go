@@ -94,9 +94,6 @@ func (r *report) test(pkg, name string) *test {
 	if t == nil {
 		t = &test{}
 		r.packages[pkg][name] = t
-		if i := strings.LastIndexByte(name, '/'); i > 0 {
-			r.test(pkg, name[:i]).children = true
-		}
 	}
 	return t
 }
@@ -109,6 +106,11 @@ func (r *report) closePackage(e event) {
 		names = append(names, name)
 	}
 	sort.Sort(sort.Reverse(sort.StringSlice(names))) // children before their parents
+	for _, name := range names {
+		if p := parent(tests, name); p != nil {
+			p.children = true
+		}
+	}
 	var failed []string
 	count := 0
 	for _, name := range names {
@@ -117,7 +119,9 @@ func (r *report) closePackage(e event) {
 		}
 		t := tests[name]
 		if t.result == "" || t.result == "fail" { // no result: it ran when the process ended
-			r.markParent(tests, name)
+			if p := parent(tests, name); p != nil {
+				p.failing = true
+			}
 			if !t.children || !t.failing {
 				failed = append(failed, name)
 			}
@@ -142,10 +146,14 @@ func (r *report) closePackage(e event) {
 	}
 }
 
-func (r *report) markParent(tests map[string]*test, name string) {
-	if i := strings.LastIndexByte(name, '/'); i > 0 {
-		tests[name[:i]].failing = true
+// parent finds the test that a subtest belongs to. The name of a subtest may have slashes of its own, so not every prefix is a test.
+func parent(tests map[string]*test, name string) *test {
+	for i := strings.LastIndexByte(name, '/'); i > 0; i = strings.LastIndexByte(name[:i], '/') {
+		if t := tests[name[:i]]; t != nil {
+			return t
+		}
 	}
+	return nil
 }
 
 func (r *report) count(pkg, name string, t *test) {

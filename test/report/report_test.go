@@ -21,6 +21,14 @@ func TestReport(t *testing.T) {
 			events: []string{ev("run", "a", "T"), ev("run", "a", "T/x"), ev("run", "a", "T/y"), ev("pass", "a", "T/x"), ev("pass", "a", "T/y"), ev("pass", "a", "T"), ev("pass", "a", "")},
 			totals: "2 0 0\n", ok: true, shows: []string{"pass    2 tests"},
 		},
+		"a subtest whose name has slashes": {
+			events: []string{ev("run", "a", "T"), ev("run", "a", "T//dev/x"), ev("pass", "a", "T//dev/x"), ev("pass", "a", "T"), ev("pass", "a", "")},
+			totals: "1 0 0\n", ok: true,
+		},
+		"a failing subtest whose name has slashes": {
+			events: []string{ev("run", "a", "T"), ev("fail", "a", "T//dev/x"), ev("fail", "a", "T"), ev("fail", "a", "")},
+			totals: "0 1 0\n", shows: []string{"FAIL a T//dev/x\n"},
+		},
 		"a failure is shown with its output, a success is not": {
 			events: []string{out("a", "T", "what went wrong"), out("a", "U", "chatter"), ev("fail", "a", "T"), ev("pass", "a", "U"), ev("fail", "a", "")},
 			totals: "1 1 0\n", shows: []string{"FAIL a T\n    what went wrong"}, conceal: "chatter",
