@@ -100,7 +100,7 @@ func testInheritance(t *testing.T, h Harness) {
 
 func testMounts(t *testing.T, h Harness) {
 	f := NewFixture(t, h)
-	before := mounts(t)
+	before := mounts(t, f.Root)
 	_, log := f.Run(Shell(`cat /proc/mounts; ls /; echo 1 > /proc/sys/kernel/hostname; echo b > /proc/sysrq-trigger; mkdir /sys/fs/cgroup/mine && echo delegated; echo x > /sys/kernel/mm/ksm/run; wc -c < /proc/kallsyms; cd ..; cd ../..; pwd; ls -d /host* 2>&1; mount -t tmpfs x /work && echo mounted`))
 	wantContains(t, "log", log, "create /proc/sysrq-trigger: ", "hostname: Read-only file system", "ksm/run: Read-only file system", "\n0\n", "delegated", "mounted",
 		" /sys/fs/cgroup cgroup2 rw", " /run tmpfs rw", " /tmp tmpfs rw", " /dev/shm tmpfs", " /dev/mqueue mqueue")
@@ -113,7 +113,7 @@ func testMounts(t *testing.T, h Harness) {
 			t.Errorf("the node's mount %s is seen inside", fields[1])
 		}
 	}
-	if after := mounts(t); after != before {
+	if after := mounts(t, f.Root); after != before {
 		t.Errorf("the node's mounts changed to\n%s", after)
 	}
 	if _, err := os.Stat(filepath.Join(f.Root, "dev/null")); err == nil {

@@ -23,6 +23,9 @@ import (
 // killWait bounds how long what was killed may take to end: a process in the kernel's hands (dead NFS) takes as long as it likes.
 const killWait = 20 * time.Second
 
+// stuckWait is how long a shim may take to notice that everything of its container is dead.
+const stuckWait = 3 * time.Second
+
 // Signal sends a signal to the first process.
 func (r *Runtime) Signal(ctx context.Context, id container.ID, signal int) error {
 	return step.Do(ctx, "container.signal", func(ctx context.Context) error {
@@ -61,7 +64,7 @@ func (r *Runtime) awaitExit(ctx context.Context, id container.ID) error {
 	if err != nil {
 		return err
 	}
-	stuck := time.NewTimer(killWait / 2)
+	stuck := time.NewTimer(stuckWait)
 	defer stuck.Stop()
 	for {
 		select {
@@ -73,10 +76,10 @@ func (r *Runtime) awaitExit(ctx context.Context, id container.ID) error {
 				return fault.New(fault.Busy, "container %d was killed and has not ended: %w", id, ctx.Err())
 			}
 		case <-stuck.C:
-			if events, err := r.recorded(id).Events(); err == nil && !events.Populated {
-				if err := r.killShim(id); err != nil {
-					return err
-				}
+			if events, err := r.recorded(id).Events(); err != nil || events.Populated {
+				stuck.Reset(stuckWait) // it is not the shim that takes its time
+			} else if err := r.killShim(id); err != nil {
+				return err
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -16,7 +17,9 @@ import (
 	"github.com/windlass-hpc/windlass/container/containertest"
 	"github.com/windlass-hpc/windlass/container/linux"
 	"github.com/windlass-hpc/windlass/internal/cgroup"
+	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/internal/rundir"
+	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
 // shim is the program under test, built once.
@@ -189,6 +192,91 @@ func TestShimKilled(t *testing.T) {
 				t.Errorf("its first process still runs: %d %v", n, err)
 			}
 		})
+	}
+}
+
+// A shim that does nothing any more does not keep its container from being killed and removed.
+func TestShimStuck(t *testing.T) {
+	r, dir := newRuntime(t)
+	ctx, cancel := context.WithTimeout(context.Background(), containertest.Patience)
+	defer cancel()
+	if _, err := r.Start(ctx, 1, containertest.Shell("sleep 1000"), containertest.BusyboxRoot(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(shimOf(t, dir, 1), unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Status(ctx, 1); !fault.Is(err, fault.Unavailable) {
+		t.Errorf("status: %v", err)
+	}
+	if err := r.Kill(ctx, 1); err != nil {
+		t.Error(err)
+	}
+	if st, err := r.Status(ctx, 1); err != nil || st.State != container.Exited {
+		t.Errorf("killed: %+v %v", st, err)
+	}
+	if err := r.Remove(ctx, 1); err != nil {
+		t.Error(err)
+	}
+}
+
+// Many starts and execs leave no descriptor and no goroutine behind.
+func TestNoLeaks(t *testing.T) {
+	r, _ := newRuntime(t)
+	root := containertest.BusyboxRoot(t)
+	ctx, cancel := context.WithTimeout(context.Background(), containertest.Patience)
+	defer cancel()
+	round := func(id container.ID) {
+		if _, err := r.Start(ctx, id, containertest.Shell("sleep 1000"), root); err != nil {
+			t.Fatal(err)
+		}
+		for _, tty := range []bool{true, false} {
+			p, err := r.Exec(ctx, id, &models.ExecSpec{Command: []string{"true"}, Tty: &tty})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Wait(ctx); err != nil {
+				t.Error(err)
+			}
+			p.Close()
+			if _, err := r.Exec(ctx, id, &models.ExecSpec{Command: []string{"nonesuch"}, Tty: &tty}); err == nil {
+				t.Error("executed what is not there")
+			}
+		}
+		l, err := r.OpenLog(ctx, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		short, stop := context.WithTimeout(ctx, 5*time.Millisecond)
+		_ = l.WaitMore(short, 0)
+		stop()
+		l.Close()
+		if _, err := r.Start(ctx, id+1, containertest.Spec("/bin/nonesuch"), root); err == nil {
+			t.Error("started what is not there")
+		}
+		if err := r.Remove(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	round(1)
+	files, routines := open(), runtime.NumGoroutine()
+	for i := range 20 {
+		round(container.ID(2*i + 3))
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if open() <= files && runtime.NumGoroutine() <= routines {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d files were open and are %d; %d goroutines ran and are %d", files, open(), routines, runtime.NumGoroutine())
+		}
 	}
 }
 

@@ -52,47 +52,75 @@ func (r *Runtime) OpenLog(ctx context.Context, id container.ID) (container.Log, 
 	return l, ctx.Err()
 }
 
-// refresh opens parts that have come and measures all. A rotation between the two looks shows as an inode that is known already, or
-// as a gap that a second look closes.
+// refresh opens parts that have come and measures all.
 func (l *logReader) refresh() error {
-	for range 3 {
-		grown, err := l.look()
-		if err != nil || !grown {
-			return err
-		}
+	current, older, err := l.open()
+	if err != nil {
+		return err
 	}
-	return nil
-}
-
-func (l *logReader) look() (grown bool, err error) {
-	for _, name := range []string{proto.LogName + ".1", proto.LogName} {
-		f, err := os.Open(filepath.Join(l.dir, name))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+	for _, p := range []*part{older, current} { // in the order of writing
+		switch {
+		case p == nil:
+		case l.knows(p.inode):
+			p.f.Close()
+		default:
+			l.parts = append(l.parts, *p)
 		}
-		if err != nil {
-			return grown, fmt.Errorf("open the log of container %d: %w", l.id, err)
-		}
-		var st unix.Stat_t
-		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-			f.Close()
-			return grown, fmt.Errorf("open the log of container %d: %w", l.id, err)
-		}
-		if l.knows(st.Ino) {
-			f.Close()
-			continue
-		}
-		l.parts = append(l.parts, part{f: f, inode: st.Ino})
-		grown = true
 	}
 	for i := range l.parts {
 		st, err := l.parts[i].f.Stat()
 		if err != nil {
-			return grown, fmt.Errorf("measure the log of container %d: %w", l.id, err)
+			return fmt.Errorf("measure the log of container %d: %w", l.id, err)
 		}
 		l.parts[i].size = st.Size()
 	}
-	return grown, nil
+	return nil
+}
+
+// open opens both parts that there are, each nil when it is not there. A rotation in between is noticed, since the log is then another
+// file, and leads to another try: else the parts could come out of order.
+func (l *logReader) open() (current, older *part, err error) {
+	for {
+		if current, err = l.openPart(proto.LogName); err != nil {
+			return nil, nil, err
+		}
+		if older, err = l.openPart(proto.LogName + ".1"); err != nil {
+			current.close()
+			return nil, nil, err
+		}
+		var st unix.Stat_t
+		err = unix.Stat(filepath.Join(l.dir, proto.LogName), &st)
+		if current == nil && errors.Is(err, unix.ENOENT) || current != nil && err == nil && st.Ino == current.inode {
+			return current, older, nil
+		}
+		current.close()
+		older.close()
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return nil, nil, fmt.Errorf("look at the log of container %d: %w", l.id, err)
+		}
+	}
+}
+
+func (p *part) close() {
+	if p != nil {
+		p.f.Close()
+	}
+}
+
+func (l *logReader) openPart(name string) (*part, error) {
+	f, err := os.Open(filepath.Join(l.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the log of container %d: %w", l.id, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open the log of container %d: %w", l.id, err)
+	}
+	return &part{f: f, inode: st.Ino}, nil
 }
 
 func (l *logReader) knows(inode uint64) bool {

@@ -22,7 +22,7 @@ import (
 )
 
 // answerWait bounds how long a shim may take to answer what it knows.
-const answerWait = 10 * time.Second
+const answerWait = 5 * time.Second
 
 // errNoShim says that no shim lives.
 var errNoShim = errors.New("the container has no shim")
