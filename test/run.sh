@@ -25,10 +25,10 @@ lint() { test/lint.sh; }
 generated() { go run ./swagger/generate -check; }
 
 # Concurrent code is everywhere, so all of it runs under the race detector. -p 2: tests share loop devices, cgroups and two cores.
-unit() { gotest -race -p 2 -timeout 15m ./...; }
+unit() { gotest -race -p 2 -timeout 6m ./...; }
 
 # A module of its own: it speaks to the daemon through the forerunner's generated client.
-contract() { (cd test/contract && gotest -timeout 10m ./...); }
+contract() { (cd test/contract && gotest -timeout 6m ./...); }
 
 # The build tag arms the failpoints; without it there are none, and the tests in here are not built either.
 crash() { gotest -tags failpoint -timeout 20m ./test/crash/...; }

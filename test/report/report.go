@@ -7,6 +7,7 @@ import (
 	"io"
 	"sort"
 	"strings"
+	"time"
 )
 
 // event is what test2json writes; see `go doc cmd/test2json`.
@@ -36,10 +37,16 @@ type report struct {
 	passed, failed, skipped int
 	failedPackages          []string
 	forbidden               []string
+	spoken                  time.Time // when something was shown last
+	done                    map[string]int
 }
 
+// silence is how long nothing is shown before a long package says how far it is.
+const silence = 20 * time.Second
+
 func newReport(out io.Writer, a allowed) *report {
-	return &report{out: out, allowed: a, packages: map[string]map[string]*test{}, builds: map[string]*strings.Builder{}}
+	return &report{out: out, allowed: a, packages: map[string]map[string]*test{}, builds: map[string]*strings.Builder{},
+		spoken: time.Now(), done: map[string]int{}}
 }
 
 // read takes events until the end. A line that is no event, such as a message of the go command, is shown as it is.
@@ -80,6 +87,10 @@ func (r *report) take(e event) {
 		t.output.WriteString(e.Output)
 	case "pass", "fail", "skip":
 		t.result = e.Action
+		r.done[e.Package]++
+		if e.Test != "" && time.Since(r.spoken) > silence {
+			r.say("    ...  %4d done, %s %s\n", r.done[e.Package], short(e.Package), e.Test)
+		}
 		if e.Test == "" {
 			r.closePackage(e)
 		}
@@ -139,7 +150,7 @@ func (r *report) closePackage(e event) {
 	if count+len(failed) == 0 {
 		return // no tests in it
 	}
-	fmt.Fprintf(r.out, "    %-4s %4d tests %6.1fs  %s\n", e.Action, count+len(failed), e.Elapsed, short(e.Package))
+	r.say("    %-4s %4d tests %6.1fs  %s\n", e.Action, count+len(failed), e.Elapsed, short(e.Package))
 	if len(failed) > 0 || e.Action == "fail" {
 		r.failedPackages = append(r.failedPackages, e.Package)
 		r.showFailures(e, failed)
@@ -202,6 +213,11 @@ func (r *report) finish() bool {
 		return false
 	}
 	return r.failed == 0 && len(r.failedPackages) == 0 && len(r.forbidden) == 0
+}
+
+func (r *report) say(format string, args ...any) {
+	fmt.Fprintf(r.out, format, args...)
+	r.spoken = time.Now()
 }
 
 // short is the package's path within the module.
