@@ -52,6 +52,19 @@ func testSystemdUp(t *testing.T, h Harness, opts []Option) {
 	}
 	out, _, _ = f.ExecOutput(id, &models.ExecSpec{Command: []string{"sh", "-c", "systemd-detect-virt -c; ls /run/host; systemctl is-active dbus systemd-logind; cat /etc/machine-id"}}, "")
 	wantContains(t, "inside", out, "container-manager", "notify", "active\nactive\n")
+	// Nobody but the first process is believed to be ready or going down.
+	f.ExecOutput(id, &models.ExecSpec{Command: []string{"systemd-notify", "STOPPING=1"}, Env: map[string]string{"NOTIFY_SOCKET": "/run/host/notify"}}, "")
+	if st, err := f.R.Status(f.Ctx, id); err != nil || !st.Ready {
+		t.Errorf("after somebody else's word: %+v %v", st, err)
+	}
+	if strings.HasSuffix(t.Name(), "/net") {
+		f.ExecOutput(id, &models.ExecSpec{Command: []string{"systemctl", "reboot"}}, "")
+		if st = f.Exit(id); st.Error == "" {
+			t.Error("nothing says that it asked to be started again")
+		}
+		wantExit(t, st, 133, "")
+		return
+	}
 	must(t, f.R.Signal(f.Ctx, id, 37)) // SIGRTMIN+3
 	st = f.Exit(id)
 	wantExit(t, st, 0, "")

@@ -136,7 +136,7 @@ func dashed(u string) string {
 	return u[:8] + "-" + u[8:12] + "-" + u[12:16] + "-" + u[16:20] + "-" + u[20:]
 }
 
-// followNotify waits for the first process to say that it is ready. Others in the container can write to the socket too; the kernel
+// followNotify hears the first process say that it is ready, or going down. Others in the container can write to the socket too; the kernel
 // says who did.
 func (c *container) followNotify(first int) {
 	raw, err := c.notify.SyscallConn()
@@ -154,7 +154,13 @@ func (c *container) followNotify(first int) {
 		if err != nil || rerr != nil {
 			return
 		}
-		if senderPID(oob[:oobn]) == first && hasLine(string(buf[:n]), "READY=1") {
+		if senderPID(oob[:oobn]) != first {
+			continue
+		}
+		switch text := string(buf[:n]); {
+		case hasLine(text, "STOPPING=1"):
+			c.update(func(st *proto.Status) { st.Ready = false })
+		case hasLine(text, "READY=1"):
 			c.update(func(st *proto.Status) { st.Ready = true })
 		}
 	}
