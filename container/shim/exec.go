@@ -22,6 +22,10 @@ func (c *container) exec(conn *unixsock.Conn, req *proto.Exec, files []*os.File)
 	if req == nil || len(req.Args) == 0 || req.Args[0] == "" {
 		return fault.New(fault.Invalid, "exec: the command is empty")
 	}
+	if !c.enter() {
+		return fault.New(fault.BadState, "exec: the container has ended")
+	}
+	defer c.writers.Done()
 	stdio, master, err := c.stdio(req, files)
 	if err != nil {
 		return err
@@ -45,8 +49,6 @@ func (c *container) exec(conn *unixsock.Conn, req *proto.Exec, files []*os.File)
 	if master != nil {
 		master.Close()
 	}
-	c.writers.Add(1)
-	defer c.writers.Done()
 	go func() {
 		var none proto.Request
 		for err == nil { // nothing more is said on this connection; it ends when the caller goes

@@ -77,7 +77,9 @@ func (c *container) answer(conn *unixsock.Conn, req *proto.Request, files []*os.
 
 // stream sends the status and every change of it. It ends after Exited, or when the other side has gone.
 func (c *container) stream(conn *unixsock.Conn) {
-	c.writers.Add(1)
+	if !c.enter() {
+		return // the other side finds the last words on disk
+	}
 	defer c.writers.Done()
 	left := make(chan struct{})
 	go func() {

@@ -82,7 +82,8 @@ type container struct {
 	mu      sync.Mutex
 	status  proto.Status
 	changed chan struct{} // closed and replaced at every change
-	writers sync.WaitGroup
+	leaving bool
+	writers sync.WaitGroup // those that have something to say before the shim leaves
 
 	gone chan struct{} // closed when the container has ended and the last words are written
 }
@@ -198,9 +199,22 @@ func writeLast(dir string, st *proto.Status) error {
 	return durable.WriteFile(context.Background(), filepath.Join(dir, proto.StatusName), data, 0o600)
 }
 
+// enter makes the shim wait for a writer; false when it is leaving already. The writer calls c.writers.Done.
+func (c *container) enter() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.leaving {
+		c.writers.Add(1)
+	}
+	return !c.leaving
+}
+
 // farewell lets those who watch hear the end. They get a moment, not for ever: what they miss is on disk.
 func (c *container) farewell() error {
 	c.listener.Close()
+	c.mu.Lock()
+	c.leaving = true
+	c.mu.Unlock()
 	told := make(chan struct{})
 	go func() { c.writers.Wait(); close(told) }()
 	select {
