@@ -100,13 +100,20 @@ func Open(ctx context.Context, cfg Config) (*Chain, error) {
 		c.lock.Close()
 		return nil, err
 	}
-	c.bus = newBus(c.seq.kept.Event, c.seq.reserveEvent)
+	c.bus = newBus(c.seq.event, c.seq.gave)
 	c.ctx, c.stop = context.WithCancel(context.Background())
-	if err := c.reconcile(ctx, boot); err != nil {
+	err = c.reconcile(ctx, boot)
+	if err == nil {
+		err = c.seq.reserve(ctx, 0)
+	}
+	if err != nil {
 		c.Close()
 		return nil, err
 	}
 	c.wg.Go(c.retryLoop)
+	c.wg.Go(func() {
+		c.seq.refill(c.ctx, func(err error) { c.log.WithError(err).Error("numbers for objects and events run out") })
+	})
 	return c, nil
 }
 
@@ -115,7 +122,7 @@ func Open(ctx context.Context, cfg Config) (*Chain, error) {
 func (c *Chain) Close() {
 	c.stop()
 	c.wg.Wait()
-	if err := c.seq.close(c.bus.newest()); err != nil {
+	if err := c.seq.close(); err != nil {
 		c.log.WithError(err).Warn("the numbers given so far could not be kept; the next daemon skips some")
 	}
 	c.lock.Close()

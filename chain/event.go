@@ -24,12 +24,12 @@ type bus struct {
 	last  int64           // id of the newest event; on start, of the last that an earlier daemon may have given
 	next  chan struct{}   // closed when there is more
 	limit int
-	// reserve makes sure that no daemon gives the id again after a crash.
-	reserve func(id int64)
+	// gave learns of every number given, so that none is given again after a crash. It must not wait.
+	gave func(id int64)
 }
 
-func newBus(last int64, reserve func(int64)) *bus {
-	return &bus{last: last, next: make(chan struct{}), limit: keepEvents, reserve: reserve}
+func newBus(last int64, gave func(int64)) *bus {
+	return &bus{last: last, next: make(chan struct{}), limit: keepEvents, gave: gave}
 }
 
 // publish numbers and keeps an event and wakes the readers. The event is not changed afterwards.
@@ -37,7 +37,7 @@ func (b *bus) publish(e *models.Event) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.last++
-	b.reserve(b.last)
+	b.gave(b.last)
 	e.ID, e.Time = b.last, strfmt.DateTime(time.Now().UTC())
 	if len(b.ring) >= b.limit {
 		b.ring = append(b.ring[:0:0], b.ring[b.limit/4:]...)

@@ -3,7 +3,6 @@ package chain
 import (
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/windlass-hpc/windlass/attach"
@@ -73,18 +72,20 @@ type object struct {
 	stuck chan struct{}
 	// claimed says that somebody is taking it down.
 	claimed bool
+	// replaced says that another device has the name of the one that was attached: raising it again would take that one.
+	replaced bool
 	// touched says that a driver may have begun to make it.
 	touched bool
 
-	recordMu sync.Mutex // one writer of the record at a time
-	op       chan struct{}
+	writing chan struct{} // holds a token while the record is written
+	op      chan struct{} // holds a token while an operation works on the container
 }
 
 // newObject makes an object that nothing knows yet.
 func newObject(kind Kind, onStep StepFunc) *object {
 	return &object{
 		kind: kind, phase: Planned, over: map[ID]Kind{}, made: time.Now(),
-		steps: &timeline{onStep: onStep}, changed: make(chan struct{}), op: make(chan struct{}, 1),
+		steps: &timeline{onStep: onStep}, changed: make(chan struct{}), op: make(chan struct{}, 1), writing: make(chan struct{}, 1),
 	}
 }
 

@@ -2,6 +2,7 @@ package chain
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/mount"
@@ -196,5 +197,7 @@ func onlyReads(m *models.MountAttach) bool {
 	case *m.FsType == "squashfs", *m.FsType == "erofs":
 		return true
 	}
-	return slices.Contains(m.MountOptions, "ro")
+	return slices.ContainsFunc(m.MountOptions, func(options string) bool {
+		return slices.Contains(strings.Split(options, ","), "ro")
+	})
 }

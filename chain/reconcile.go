@@ -65,9 +65,8 @@ func (c *Chain) forgetBoot(ctx context.Context, boot string) error {
 			return err
 		}
 	}
-	kept := c.seq.kept
-	kept.Boot = boot
-	return c.seq.write(ctx, kept)
+	c.seq.kept.Boot = boot // written with the numbers, before the first of them is given
+	return nil
 }
 
 // restore makes the objects and who holds them. A record below is older than those above it, so ids grow upwards.
@@ -108,7 +107,7 @@ func (c *Chain) probeAll(ctx context.Context, objects []*object) {
 	}
 	wg.Wait()
 	for _, o := range objects { // from below: what lies on it can only be raised again after it
-		if o.phase == Lost && o.kind != KindContainer {
+		if o.phase == Lost && o.kind != KindContainer && !o.replaced {
 			c.redo(ctx, o)
 		}
 	}
@@ -138,8 +137,12 @@ func (c *Chain) probeAttach(ctx context.Context, o *object) error {
 		return fmt.Errorf("probe %s: %w", o, err)
 	}
 	c.update(o, func() {
-		if state != attach.Ready {
+		switch was := o.device; {
+		case state != attach.Ready:
 			o.phase, o.err = Lost, "its device has gone without us"
+			return
+		case was.Path != "" && (was.DevNum != dev.DevNum || was.Number != dev.Number):
+			o.phase, o.err, o.replaced = Lost, "another device has its name now", true
 			return
 		}
 		o.phase, o.err, o.device = Ready, "", dev

@@ -55,8 +55,10 @@ func (c *Chain) save(ctx context.Context, objects ...*object) error {
 }
 
 func (c *Chain) replaceRecord(ctx context.Context, o *object) error {
-	o.recordMu.Lock()
-	defer o.recordMu.Unlock()
+	if err := o.lockRecord(ctx); err != nil {
+		return err
+	}
+	defer o.unlockRecord()
 	c.mu.RLock()
 	data, err := json.Marshal(o.record())
 	gone := c.objects[o.id] != o
@@ -69,8 +71,12 @@ func (c *Chain) replaceRecord(ctx context.Context, o *object) error {
 
 // forget deletes the object's record and takes it off the list.
 func (c *Chain) forget(ctx context.Context, o *object) error {
-	o.recordMu.Lock()
-	defer o.recordMu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
+	defer cancel()
+	if err := o.lockRecord(ctx); err != nil {
+		return fmt.Errorf("record of %s: %w", o, err)
+	}
+	defer o.unlockRecord()
 	if err := durable.Remove(ctx, c.dir.Record(int64(o.id))); err != nil {
 		return fmt.Errorf("record of %s: %w", o, err)
 	}
@@ -82,6 +88,21 @@ func (c *Chain) forget(ctx context.Context, o *object) error {
 	c.mu.Unlock()
 	return nil
 }
+
+// recordTimeout bounds the writing of a record where no request's deadline does.
+const recordTimeout = 5 * time.Second
+
+// lockRecord makes the caller the only writer of the record.
+func (o *object) lockRecord(ctx context.Context) error {
+	select {
+	case o.writing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("an earlier write has not ended: %w", ctx.Err())
+	}
+}
+
+func (o *object) unlockRecord() { <-o.writing }
 
 // record is the object as its record shows it. Chain.mu is held.
 func (o *object) record() record {

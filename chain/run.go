@@ -89,7 +89,9 @@ func (c *Chain) watch(o *object) {
 
 // keep writes the record of a change that has happened anyway. When it cannot be written the next daemon asks the kernel.
 func (c *Chain) keep(o *object) {
-	if err := c.save(context.WithoutCancel(c.ctx), o); err != nil {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), recordTimeout)
+	defer cancel()
+	if err := c.save(ctx, o); err != nil {
 		c.log.WithField("obj", o.id).WithError(err).Warn("its state could not be recorded")
 	}
 }

@@ -15,15 +15,23 @@ import (
 	"github.com/windlass-hpc/windlass/internal/rundir"
 )
 
-// block is how many numbers are reserved on disk at a time. After a crash the rest of a block is skipped: a number is never given twice.
-const block = 128
+// How many numbers are reserved on disk ahead of those given. After a crash the rest is skipped: a number is never given twice.
+const (
+	idsAhead    = 128
+	eventsAhead = 4096
+)
 
-// sequence gives numbers to objects and bounds those of events.
+// sequence gives numbers to objects and keeps count of those of events. More are reserved in the background before they run out, so
+// that neither a request nor an event waits for a disk.
 type sequence struct {
-	mu   sync.Mutex
 	dir  rundir.Dir
-	kept sequenceFile // what is on disk: no number above these was given
-	id   int64        // the last given
+	disk sync.Mutex // one writer of the file at a time
+
+	mu    sync.Mutex
+	kept  sequenceFile // what is on disk: no number above these was given
+	id    int64        // the last given
+	event int64
+	low   chan struct{} // tells the background that numbers run low
 }
 
 // sequenceFile is the content of rundir.Dir.Sequence.
@@ -34,7 +42,7 @@ type sequenceFile struct {
 }
 
 func openSequence(dir rundir.Dir, boot string) (*sequence, error) {
-	s := &sequence{dir: dir}
+	s := &sequence{dir: dir, low: make(chan struct{}, 1)}
 	if err := os.Remove(dir.Sequence() + durable.TempSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) { // a crash left it
 		return nil, err
 	}
@@ -49,46 +57,89 @@ func openSequence(dir rundir.Dir, boot string) (*sequence, error) {
 	if err := json.Unmarshal(data, &s.kept); err != nil {
 		return nil, fmt.Errorf("read the numbers given so far: %s: %w", dir.Sequence(), err)
 	}
-	s.id = s.kept.ID
+	s.id, s.event = s.kept.ID, s.kept.Event
 	return s, nil
 }
 
 // take gives n new numbers in a row and returns the first.
 func (s *sequence) take(ctx context.Context, n int) (ID, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	first := s.id + 1
-	if last := s.id + int64(n); last > s.kept.ID {
-		kept := s.kept
-		kept.ID = last + block
-		if err := s.write(ctx, kept); err != nil {
+	for {
+		if first, ok := s.takeKept(int64(n)); ok {
+			return first, nil
+		}
+		if err := s.reserve(ctx, int64(n)); err != nil {
 			return 0, err
 		}
 	}
-	s.id += int64(n)
-	return ID(first), nil
 }
 
-// reserveEvent makes sure that an event's number is not given again. An event is not worth failing for: when the disk is full, numbers
-// may be given twice after a crash, and readers then see old numbers as new events.
-func (s *sequence) reserveEvent(id int64) {
+// takeKept gives numbers that are reserved; false when they do not suffice.
+func (s *sequence) takeKept(n int64) (ID, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if id <= s.kept.Event {
-		return
+	if s.id+n > s.kept.ID {
+		return 0, false
 	}
-	kept := s.kept
-	kept.Event = id + 8*block
-	_ = s.write(context.Background(), kept)
+	first := s.id + 1
+	s.id += n
+	if s.kept.ID-s.id < idsAhead/2 {
+		s.runLow()
+	}
+	return ID(first), true
+}
+
+// gave says that an event has got the number. Should the disk be too slow, numbers may be given twice after a crash; no event waits.
+func (s *sequence) gave(event int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.event = event
+	if s.kept.Event-event < eventsAhead/2 {
+		s.runLow()
+	}
+}
+
+func (s *sequence) runLow() {
+	select {
+	case s.low <- struct{}{}:
+	default:
+	}
+}
+
+// refill reserves numbers whenever they run low, until ctx ends.
+func (s *sequence) refill(ctx context.Context, failed func(error)) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.low:
+		}
+		if err := s.reserve(ctx, 0); err != nil && ctx.Err() == nil {
+			failed(err)
+		}
+	}
+}
+
+// reserve writes down that at least n more numbers, and those ahead, are given.
+func (s *sequence) reserve(ctx context.Context, n int64) error {
+	s.disk.Lock()
+	defer s.disk.Unlock()
+	s.mu.Lock()
+	next := sequenceFile{Boot: s.kept.Boot, ID: s.id + n + idsAhead, Event: s.event + eventsAhead}
+	s.mu.Unlock()
+	return s.write(ctx, next)
 }
 
 // close keeps the numbers exactly, so that an orderly restart leaves no gap.
-func (s *sequence) close(event int64) error {
+func (s *sequence) close() error {
+	s.disk.Lock()
+	defer s.disk.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.write(context.Background(), sequenceFile{Boot: s.kept.Boot, ID: s.id, Event: event})
+	exact := sequenceFile{Boot: s.kept.Boot, ID: s.id, Event: s.event}
+	s.mu.Unlock()
+	return s.write(context.Background(), exact)
 }
 
+// write replaces the file; disk is held.
 func (s *sequence) write(ctx context.Context, kept sequenceFile) error {
 	data, err := json.Marshal(kept)
 	if err != nil {
@@ -97,7 +148,9 @@ func (s *sequence) write(ctx context.Context, kept sequenceFile) error {
 	if err := durable.WriteFile(ctx, s.dir.Sequence(), data, 0o600); err != nil {
 		return fmt.Errorf("reserve numbers: %w", err)
 	}
+	s.mu.Lock()
 	s.kept = kept
+	s.mu.Unlock()
 	return nil
 }
 

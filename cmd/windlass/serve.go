@@ -70,7 +70,7 @@ func run(ctx context.Context, cfg config.Config, s *server.Server, log *logrus.L
 
 func listenConfig(cfg config.Config) listen.Config {
 	return listen.Config{
-		Schemes: cfg.Schemes, SocketPath: cfg.SocketPath, Host: cfg.Host, Port: &cfg.Port, TLSPort: &cfg.TLSPort,
+		Schemes: cfg.Schemes, SocketPath: cfg.SocketPath, Host: cfg.Host, Port: &cfg.Port, TLSHost: cfg.TLSHost, TLSPort: &cfg.TLSPort,
 		TLSCertificate: cfg.TLSCertificate, TLSKey: cfg.TLSKey, TLSCA: cfg.TLSCA, InsecureHTTP: cfg.InsecureHTTP,
 	}
 }
@@ -93,7 +93,8 @@ func newLog(cfg config.Config, out io.Writer) (*logrus.Logger, error) {
 
 // info is what the daemon says of itself.
 func info(containers *linux.Runtime) models.Info {
-	i := models.Info{Version: options().Version, Commit: commit, Go: goVersion, Started: strfmt.DateTime(time.Now().UTC())}
+	i := models.Info{Version: options().Version, Commit: commit, Go: goVersion, Started: strfmt.DateTime(time.Now().UTC()),
+		CgroupMode: containers.CgroupMode()}
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
 		i.Kernel = unix.ByteSliceToString(u.Release[:])

@@ -89,6 +89,14 @@ func (r *Runtime) checkKernel() error {
 	return nil
 }
 
+// CgroupMode is "unified" where all that limits need is version 2, and "hybrid" where it is version 1 still.
+func (r *Runtime) CgroupMode() string {
+	if len(r.host.Legacy) > 0 {
+		return "hybrid"
+	}
+	return "unified"
+}
+
 func (r *Runtime) dir(id container.ID) string { return r.cfg.RunDir.Container(int64(id)) }
 
 func (r *Runtime) group(id container.ID) cgroup.Group {

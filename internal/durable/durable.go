@@ -23,15 +23,21 @@ func WriteFile(ctx context.Context, path string, data []byte, mode os.FileMode) 
 // Replace is WriteFile without the sync of the directory, for who replaces several files and then calls SyncDir once.
 func Replace(ctx context.Context, path string, data []byte, mode os.FileMode) error {
 	tmp := path + TempSuffix
-	if err := writeSynced(ctx, tmp, data, mode); err != nil {
-		_ = os.Remove(tmp)
+	if err := replace(ctx, tmp, path, data, mode); err != nil {
+		_ = os.Remove(tmp) // gone already when it was renamed
 		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+func replace(ctx context.Context, tmp, path string, data []byte, mode os.FileMode) error {
+	if err := writeSynced(ctx, tmp, data, mode); err != nil {
+		return err
 	}
 	if err := failpoint.Hit(ctx, "durable.rename:before"); err != nil {
 		return err
 	}
 	if err := os.Rename(tmp, path); err != nil {
-		_ = os.Remove(tmp)
 		return err
 	}
 	return failpoint.Hit(ctx, "durable.rename:after")

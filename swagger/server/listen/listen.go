@@ -34,7 +34,8 @@ const (
 type Config struct {
 	Schemes        []string // unix, http, https; none is unix
 	SocketPath     string   // none is DefaultSocket
-	Host           string   // of http and https: an address or a name; none is DefaultHost
+	Host           string   // of http: an address or a name; none is DefaultHost
+	TLSHost        string   // of https; none is Host
 	Port           *int     // of http; nil is DefaultPort, 0 any free one
 	TLSPort        *int     // of https; nil is DefaultTLSPort, 0 any free one
 	TLSCertificate string   // PEM file with the certificate and its chain
@@ -117,6 +118,9 @@ func (c Config) open(ctx context.Context, scheme string) (*Listener, error) {
 
 func (c Config) openTCP(ctx context.Context, scheme string, port int) (*Listener, error) {
 	host := or(c.Host, DefaultHost)
+	if scheme == HTTPS {
+		host = or(c.TLSHost, host)
+	}
 	address := net.JoinHostPort(host, strconv.Itoa(port))
 	var secure *tls.Config
 	if scheme == HTTPS {
