@@ -53,23 +53,29 @@ section() {
 	failed+=("$name")
 }
 
-go build -o "$work/report" ./test/report
-for s in "${sections[@]}"; do
-	[[ " ${all[*]} " == *" $s "* ]] || { echo "run: no section $s; there are: ${all[*]}" >&2; exit 2; }
-done
-for s in "${sections[@]}"; do
-	section "$s"
-	# Nothing can be run without what the first ones provide.
-	if [ ${#failed[@]} -gt 0 ] && [[ $s =~ ^(packages|rootfs|build)$ ]]; then break; fi
-done
+# A function, so that the whole file is read before it begins: it may change while it runs.
+main() {
+	local s
+	go build -o "$work/report" ./test/report
+	for s in "${sections[@]}"; do
+		[[ " ${all[*]} " == *" $s "* ]] || { echo "run: no section $s; there are: ${all[*]}" >&2; exit 2; }
+	done
+	for s in "${sections[@]}"; do
+		section "$s"
+		# Nothing can be run without what the first ones provide.
+		if [ ${#failed[@]} -gt 0 ] && [[ $s =~ ^(packages|rootfs|build)$ ]]; then break; fi
+	done
 
-read -r pass fail skip < <(awk '{p += $1; f += $2; s += $3} END {print p + 0, f + 0, s + 0}' "$totals")
-echo
-if [ ${#failed[@]} -gt 0 ]; then
-	echo "FAILED after $((SECONDS / 60)) min $((SECONDS % 60)) s: ${failed[*]}; what went wrong stands above, at FAIL and FAILED"
-	[ "$fail" -gt 0 ] || fail=${#failed[@]}
-else
-	echo "all is well after $((SECONDS / 60)) min $((SECONDS % 60)) s"
-fi
-echo "$pass passed, $fail failed, $skip skipped"
-[ ${#failed[@]} -eq 0 ]
+	local pass fail skip
+	read -r pass fail skip < <(awk '{p += $1; f += $2; s += $3} END {print p + 0, f + 0, s + 0}' "$totals")
+	echo
+	if [ ${#failed[@]} -gt 0 ]; then
+		echo "FAILED after $((SECONDS / 60)) min $((SECONDS % 60)) s: ${failed[*]}; what went wrong stands above, at FAIL and FAILED"
+		[ "$fail" -gt 0 ] || fail=${#failed[@]}
+	else
+		echo "all is well after $((SECONDS / 60)) min $((SECONDS % 60)) s"
+	fi
+	echo "$pass passed, $fail failed, $skip skipped"
+	[ ${#failed[@]} -eq 0 ]
+}
+main
