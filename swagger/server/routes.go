@@ -119,7 +119,7 @@ func (s *Server) checked(op *contract.Operation, cl class, next handler) handler
 }
 
 func (s *Server) unknownPath(_ http.ResponseWriter, c *call) error {
-	return fault.Hintf(fault.New(fault.NotFound, "no such path"), "the API is below %s, its contract at /swagger.json", s.contract.BasePath)
+	return fault.Hintf(fault.New(fault.NotFound, "no such path: %s", printable(c.URL.Path)), "the API is below %s, its contract at /swagger.json", s.contract.BasePath)
 }
 
 func wrongMethod(allowed string) handler {

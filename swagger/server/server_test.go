@@ -155,7 +155,7 @@ func TestEveryMistakeHasItsStatusAndSaysWhat(t *testing.T) {
 		says                            string
 	}{
 		"unknown path":        {"GET", "/nothing", "", "", 404, 404, "below /imageapi/v1"},
-		"unknown path below":  {"GET", base + "/image", "", "", 404, 404, "no such path"},
+		"unknown path below":  {"GET", base + "/image", "", "", 404, 404, "no such path: " + base + "/image"},
 		"slash too many":      {"GET", base + "/mount/", "", "", 404, 404, ""},
 		"dots":                {"GET", base + "/../mount", "", "", 404, 404, ""},
 		"wrong method":        {"PUT", base + "/mount", "", "", 405, 405, "it has DELETE, GET, POST"},
@@ -172,7 +172,7 @@ func TestEveryMistakeHasItsStatusAndSaysWhat(t *testing.T) {
 		"neither id nor name": {"DELETE", base + "/container", "", "", 400, 400, "either ID or Name must be provided"},
 		"patch of neither":    {"PATCH", base + "/container?state=exited", "", "", 400, 400, "either ID or Name must be provided"},
 		"create as dead":      {"POST", base + "/container", "application/json", `{"command":"x","mount":{"id":1},"state":"dead"}`, 400, 400, "created or running"},
-		"no such document":    {"GET", base + "/docs/secrets.txt", "", "", 404, 404, "no such file"},
+		"no such document":    {"GET", base + "/docs/secrets.txt", "", "", 404, 404, "no file \"secrets.txt\""},
 		"bad Last-Event-ID":   {"GET", base + "/event?since=-1", "", "", 422, 609, "since in query"},
 	} {
 		t.Run(name, func(t *testing.T) {

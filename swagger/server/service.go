@@ -58,7 +58,7 @@ func specs() (map[string][]byte, error) {
 
 func (s *Server) documentation(w http.ResponseWriter, c *call) error {
 	if !s.docs.Has(mux.Vars(c.Request)["file"]) {
-		return fault.New(fault.NotFound, "the documentation has no such file")
+		return fault.New(fault.NotFound, "the documentation has no file %q", printable(mux.Vars(c.Request)["file"]))
 	}
 	s.untilTaken(w)
 	s.docs.ServeHTTP(w, c.Request)
