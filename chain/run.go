@@ -123,17 +123,22 @@ func (c *Chain) halt(ctx context.Context, o *object, asked *time.Duration) error
 	return nil
 }
 
-// seeEnd sees a stopping container to its end: the signal, the grace, then SIGKILL to all of it.
+// seeEnd sees a stopping container to its end: the signal, the grace, then SIGKILL to all of it. A signal that systemd gets before it is
+// ready may be lost, since pid 1 of a namespace only sees signals that it has a handler for: it is sent again then.
 func (c *Chain) seeEnd(o *object, ask bool) {
-	if ask {
-		c.askToStop(o)
-	}
+	heard := false
 	for {
 		c.mu.RLock()
 		done, killAt, changed := !o.ctr.runs() || o.phase == Gone, o.ctr.KillAt, o.changed
+		ready := o.ctr.Status.Ready
 		c.mu.RUnlock()
 		if done || c.ctx.Err() != nil {
 			return
+		}
+		if ask || (o.container.Systemd && ready && !heard) {
+			ask, heard = false, ready
+			c.askToStop(o)
+			continue
 		}
 		left := time.Until(killAt)
 		if left <= 0 {

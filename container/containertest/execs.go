@@ -101,7 +101,7 @@ func testExecIn(t *testing.T, h Harness, opt Option) {
 	if out, _, _ = f.ExecOutput(id, spec, ""); out != "more exec\n/tmp\n1234\n4321\n" {
 		t.Errorf("as numbers: %q", out)
 	}
-	if out, _, exit = f.ExecOutput(id, sh("kill -KILL $$"), ""); exit.Code != 137 || exit.Signal != "SIGKILL" {
+	if _, _, exit = f.ExecOutput(id, sh("kill -KILL $$"), ""); exit.Code != 137 || exit.Signal != "SIGKILL" {
 		t.Errorf("killed: %+v", exit)
 	}
 	f.testExecErrors(id)

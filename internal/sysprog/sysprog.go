@@ -34,6 +34,8 @@ type op struct {
 	result   uintptr
 }
 
+//lint:file-ignore U1000 the assembly reads and writes the fields of header
+
 // header is what the child holds in one register.
 type header struct {
 	report uintptr // descriptor of the pipe

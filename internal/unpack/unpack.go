@@ -110,7 +110,7 @@ func (u *unpacker) make(h *tar.Header, content io.Reader) error {
 		return err
 	}
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeRegA, tar.TypeCont, tar.TypeGNUSparse: //nolint:staticcheck // old archives have TypeRegA
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		return u.file(at, h, content)
 	case tar.TypeLink:
 		return u.hardLink(at, name, h)

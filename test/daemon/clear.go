@@ -5,12 +5,12 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/windlass-hpc/windlass/internal/mountinfo"
+	"github.com/windlass-hpc/windlass/test/nodestate"
 )
 
 // clear reports what a test has left and takes it away, so that the next one begins on a clean machine.
@@ -32,8 +32,8 @@ func (n *Node) clear(dir string) {
 // sweep takes away what is left of the node by force: its processes, mounts and loop devices. Only a test that has failed needs it.
 func (n *Node) sweep() {
 	for _, item := range n.state().Items {
-		if pid, err := strconv.Atoi(item.Key); err == nil && item.Class == "process" {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+		if item.Class == nodestate.Process && item.PID > 0 {
+			_ = syscall.Kill(item.PID, syscall.SIGKILL)
 		}
 	}
 	mounted, _ := mountinfo.Below(string(n.Dir))

@@ -53,7 +53,7 @@ func (t *tally) add(what string, status int, took time.Duration, err error) {
 
 func TestThousandClients(t *testing.T) {
 	n := daemon.NewNode(t)
-	d := n.Start(daemon.Options{Binaries: daemon.Build(t, "-race"), Args: []string{"--log-level", "warning"}})
+	d := n.Start(daemon.Options{Binaries: daemon.Build(t, "-race"), Args: []string{"--log-level", "warn"}})
 	image := smallroot.Squashfs(t, filepath.Join(t.TempDir(), "root.squashfs"))
 	warm(t, d, image)
 	fds, goroutines := descriptors(t, d), gauge(t, d, "go_goroutines")
