@@ -308,7 +308,7 @@ func (c *Chain) pick(kind Kind, id *int64) ([]*object, error) {
 	if id != nil {
 		o := c.objects[ID(*id)]
 		if o == nil || o.kind != kind {
-			return nil, fault.New(fault.NotFound, "no %s has id %d", kind, *id)
+			return nil, c.noObject(kind, ID(*id))
 		}
 		return []*object{o}, nil
 	}
@@ -320,6 +320,15 @@ func (c *Chain) pick(kind Kind, id *int64) ([]*object, error) {
 	}
 	slices.SortFunc(found, func(a, b *object) int { return int(a.id - b.id) })
 	return found, nil
+}
+
+// noObject says that there is no object of the kind with the id, and what has that id. Chain.mu is held.
+func (c *Chain) noObject(kind Kind, id ID) error {
+	err := fault.New(fault.NotFound, "no %s has id %d", kind, id)
+	if o := c.objects[id]; o != nil {
+		return fault.Hintf(err, "%s has that id", o)
+	}
+	return fault.Hintf(err, "GET /%s lists those that there are", kind)
 }
 
 // containerBy finds a container by id or name; with both, both must fit.

@@ -98,7 +98,7 @@ func (c *Chain) admit(p *plan) error {
 		}
 		o := c.objects[l.id]
 		if o == nil || o.kind != l.kind {
-			return fault.New(fault.NotFound, "%s: no %s has id %d", l.holder.below[l.index].Role, l.kind, l.id)
+			return fmt.Errorf("%s: %w", l.holder.below[l.index].Role, c.noObject(l.kind, l.id))
 		}
 		if o.phase != Ready {
 			return fault.New(fault.BadState, "%s is %s and cannot be used", o, o.phase)

@@ -59,13 +59,14 @@ func number(path string) (uint64, error) {
 		err := fault.New(fault.NotFound, "local.path: there is no %s: %w", path, err)
 		return 0, fault.Hintf(err, "the device may come up later, or its driver is missing; see /dev/disk")
 	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENAMETOOLONG):
-		return 0, fault.New(fault.Invalid, "local.path: %w", &os.PathError{Op: "stat", Path: path, Err: err})
+		err := fault.New(fault.Invalid, "local.path: %w", &os.PathError{Op: "stat", Path: path, Err: err})
+		return 0, fault.Hintf(err, "check the path: all before its last part must be directories")
 	case err != nil:
 		return 0, fmt.Errorf("local.path: %w", &os.PathError{Op: "stat", Path: path, Err: err})
 	case st.Mode&unix.S_IFMT == unix.S_IFBLK:
 		return uint64(st.Rdev), nil
 	}
-	what, hint := "something else", ""
+	what, hint := "something else", "name a block device, such as /dev/sdb or a link in /dev/disk/by-id"
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		what, hint = "a file", "use an attachment of kind loopback for it"

@@ -47,13 +47,9 @@ func (d Driver) Attach(ctx context.Context, id attach.ID, spec *models.Attach, _
 		return attach.Device{}, err
 	}
 	if err := ctx.Err(); err != nil {
-		return attach.Device{}, fmt.Errorf("attach local %d: %w", id, err)
+		return attach.Device{}, err
 	}
-	dev, err := find(id, spec)
-	if err != nil {
-		return attach.Device{}, fmt.Errorf("attach local %d: %w", id, err)
-	}
-	return dev, nil
+	return find(id, spec)
 }
 
 // Detach does nothing: the device is the node's.

@@ -2,7 +2,6 @@ package loop
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"time"
 
@@ -21,18 +20,18 @@ func (d *Driver) Attach(ctx context.Context, id attach.ID, spec *models.Attach, 
 		return attach.Device{}, err
 	}
 	if err := ctx.Err(); err != nil {
-		return attach.Device{}, fmt.Errorf("attach loopback %d: %w", id, err)
+		return attach.Device{}, err
 	}
 	file, readOnly, err := openFile(spec.Loopback, base)
 	if err != nil {
-		return attach.Device{}, fmt.Errorf("attach loopback %d: %w", id, err)
+		return attach.Device{}, err
 	}
 	defer file.Close()
 
 	var u undo.Stack
 	defer func() {
 		if err = u.Unwind(ctx, err); err != nil {
-			dev, err = attach.Device{}, fmt.Errorf("attach loopback %d: %w", id, err)
+			dev = attach.Device{}
 		}
 	}()
 	found, keep, err := loopdev.Attach(ctx, d.options(id, spec.Loopback, file, readOnly))

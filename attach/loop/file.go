@@ -44,7 +44,7 @@ func locate(l *models.AttachLoopback, base attach.Base) (*os.File, error) {
 	var f *os.File
 	var err error
 	if value(l.Base) == models.BaseMount || base.Confined {
-		f, err = safepath.OpenInRoot(base.Dir, belowMount(*l.Path), unix.O_PATH, 0)
+		f, err = safepath.OpenInRoot(base.Dir, *l.Path, unix.O_PATH, 0)
 	} else {
 		f, err = os.OpenFile(*l.Path, unix.O_PATH, 0)
 	}
@@ -59,7 +59,7 @@ func locate(l *models.AttachLoopback, base attach.Base) (*os.File, error) {
 		err = fault.New(fault.NotFound, "loopback.path: there is no file %q on %s: %w", *l.Path, where, unix.ENOENT)
 		return nil, fault.Hintf(err, "check the path; links on the way are followed inside the mount only")
 	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENAMETOOLONG):
-		return nil, fault.New(fault.Invalid, "loopback.path: %w", err)
+		return nil, fault.Hintf(fault.New(fault.Invalid, "loopback.path: %w", err), "check the path: all before its last part must be directories")
 	}
 	return nil, fmt.Errorf("loopback.path: %w", err)
 }

@@ -2,8 +2,6 @@ package loop
 
 import (
 	"math"
-	"path/filepath"
-	"strings"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/internal/safepath"
@@ -53,20 +51,11 @@ func checkPath(l *models.AttachLoopback) error {
 		if l.Mount == nil {
 			return fault.New(fault.Invalid, "loopback.mount is missing: base mount needs it")
 		}
-		// Below a mount a path begins at the root of the mount, with or without the slash.
-		return safepath.CheckAbsolute("loopback.path", belowMount(*l.Path))
+		return safepath.CheckBelow("loopback.path", *l.Path)
 	case "":
 		return fault.New(fault.Invalid, "loopback.base is missing: say root or mount")
 	}
 	return fault.New(fault.Invalid, "loopback.base %q is neither root nor mount", *l.Base)
-}
-
-// belowMount lets a path begin with a slash. It keeps everything else, so that the check sees it.
-func belowMount(path string) string {
-	if filepath.IsAbs(path) {
-		return path
-	}
-	return "/" + strings.TrimPrefix(path, "./")
 }
 
 // partition is the number of the partition that spec asks for, 0 for the whole device.

@@ -125,9 +125,9 @@ func checkProgram(root int, name string) error {
 	}
 	switch {
 	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
-		return fault.New(fault.Invalid, "init %s: it is a directory in the image", name)
+		return fault.Hintf(fault.New(fault.Invalid, "init %s: it is a directory in the image", name), "name a program in command")
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return fault.New(fault.Invalid, "init %s: it is no regular file in the image", name)
+		return fault.Hintf(fault.New(fault.Invalid, "init %s: it is no regular file in the image", name), "name a program in command")
 	case st.Mode&0o111 == 0:
 		return fault.Hintf(fault.New(fault.Invalid, "init %s: it is not executable in the image (mode %04o)", name, st.Mode&0o7777),
 			"chmod +x it in the image")
@@ -158,7 +158,7 @@ func checkWorkDir(root int, spec *models.Container) error {
 	f, err := safepath.OpenInRootAt(root, dir, unix.O_PATH|unix.O_DIRECTORY, 0)
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		return fault.New(fault.Invalid, "working_dir %s: no such directory in the image", dir)
+		return fault.Hintf(fault.New(fault.Invalid, "working_dir %s: no such directory in the image", dir), "make it in the image, or name another")
 	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
 		return fault.New(fault.Invalid, "working_dir %s: it is no directory in the image", dir)
 	case err != nil:

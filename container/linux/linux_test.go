@@ -33,6 +33,9 @@ func testMain(m *testing.M) int {
 	if dir := os.Getenv(daemonEnv); dir != "" {
 		return daemon(dir)
 	}
+	if shim = os.Getenv(shimEnv); shim != "" { // built by who runs this where there is no compiler
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "windlass-shim")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -101,7 +101,7 @@ func findAccount(root int, user string) (account, error) {
 	case err != nil:
 		return acc, fault.New(fault.Invalid, "user %s: %w", user, err)
 	}
-	return acc, fault.New(fault.Invalid, "user %s: not in the image's /etc/passwd", user)
+	return acc, fault.Hintf(fault.New(fault.Invalid, "user %s: not in the image's /etc/passwd", user), "add it there, or give a number")
 }
 
 func findGroup(root int, group string) (uint32, error) {
@@ -120,7 +120,7 @@ func findGroup(root int, group string) (uint32, error) {
 		return 0, fault.New(fault.Invalid, "group %s: %w", group, err)
 	}
 	if !ok {
-		return 0, fault.New(fault.Invalid, "group %s: not in the image's /etc/group", group)
+		return 0, fault.Hintf(fault.New(fault.Invalid, "group %s: not in the image's /etc/group", group), "add it there, or give a number")
 	}
 	return gid, nil
 }

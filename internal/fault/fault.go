@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"syscall"
 )
 
 // Kind is a stable word for a class of errors. It is part of the API (field `kind` of the error object).
@@ -59,7 +61,8 @@ func Hintf(err error, format string, args ...any) error {
 	return &Error{Kind: KindOf(err), Msg: err.Error(), Hint: fmt.Sprintf(format, args...), Err: err}
 }
 
-// KindOf gives the kind of the outermost Error in err's chain; a passed deadline is Timeout, anything else Internal.
+// KindOf gives the kind of the outermost Error in err's chain; a passed deadline is Timeout, a full file system Unavailable, anything
+// else Internal.
 func KindOf(err error) Kind {
 	var e *Error
 	if errors.As(err, &e) {
@@ -68,23 +71,40 @@ func KindOf(err error) Kind {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return Timeout
 	}
+	if full(err) {
+		return Unavailable
+	}
 	return Internal
 }
 
 // Is reports whether err is of the kind.
 func Is(err error, kind Kind) bool { return err != nil && KindOf(err) == kind }
 
-// HintOf gives the outermost hint in err's chain, or "".
+// HintOf gives the outermost hint in err's chain, or "". A full file system has one of its own.
 func HintOf(err error) string {
-	for err != nil {
+	for next := err; next != nil; {
 		var e *Error
-		if !errors.As(err, &e) {
-			return ""
+		if !errors.As(next, &e) {
+			break
 		}
 		if e.Hint != "" {
 			return e.Hint
 		}
-		err = e.Err
+		next = e.Err
+	}
+	if full(err) {
+		return "a file system of this node is full: make room on it (df -h, df -i) and try again"
 	}
 	return ""
+}
+
+// full reports whether a file system had no room for a file, or a quota was used up. It can happen at any write, so it is understood
+// here once. Only errors of files count: mount(2) and clone(2) mean other limits by the same number.
+func full(err error) bool {
+	var path *os.PathError
+	var link *os.LinkError
+	if !errors.As(err, &path) && !errors.As(err, &link) {
+		return false
+	}
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }

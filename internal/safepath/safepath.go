@@ -15,10 +15,16 @@ import (
 
 // CheckAbsolute refuses a path that is not absolute, that has a `..` element or a NUL byte. field names it in the message.
 func CheckAbsolute(field, path string) error {
-	switch {
-	case !filepath.IsAbs(path):
+	if !filepath.IsAbs(path) {
 		return fault.New(fault.Invalid, "%s %q is not an absolute path: let it begin with /", field, path)
-	case strings.ContainsRune(path, 0):
+	}
+	return CheckBelow(field, path)
+}
+
+// CheckBelow refuses the same in a path below some root, which may begin with a slash or not. OpenInRoot would keep it inside all the
+// same; who writes a `..` means another place than they would get.
+func CheckBelow(field, path string) error {
+	if strings.ContainsRune(path, 0) {
 		return fault.New(fault.Invalid, "%s %q holds a NUL byte", field, path)
 	}
 	for _, e := range strings.Split(path, "/") {

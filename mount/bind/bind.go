@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -67,10 +66,7 @@ func parse(spec *models.Mount) (request, error) {
 			return request{}, fault.New(fault.Invalid, "bind.mount is missing: with bind.base mount it says which mount the path is in")
 		}
 		r.inMount = true
-		if strings.ContainsRune(r.path, 0) {
-			return request{}, fault.New(fault.Invalid, "bind.path %q holds a NUL byte", r.path)
-		}
-		return r, nil
+		return r, safepath.CheckBelow("bind.path", r.path)
 	}
 	return request{}, fault.New(fault.Invalid, "bind.base is %q: it can be root or mount", *part.Base)
 }
@@ -146,7 +142,7 @@ func open(r request, below []mount.Layer) (*os.File, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fault.Hintf(fault.New(fault.NotFound, "bind.path: there is no %s %s: %w", r.path, where, err), "make it, or name another")
 	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENAMETOOLONG):
-		return nil, fault.New(fault.Invalid, "bind.path %s: %w", r.path, err)
+		return nil, fault.Hintf(fault.New(fault.Invalid, "bind.path: %w", err), "check the path: all before its last part must be directories")
 	}
 	return nil, fault.New(fault.Internal, "bind.path %s: %w", r.path, err)
 }

@@ -127,7 +127,7 @@ func hostile(t testing.TB) []mounttest.Hostile {
 		{What: "link out of the mount", Spec: inMount("/host/passwd"), Below: base(tree), Kind: fault.NotFound, Says: "in the mount below"},
 		{What: "link to a file out of the mount", Spec: inMount("/passwd"), Below: base(tree), Kind: fault.NotFound, Says: "in the mount below"},
 		{What: "link up out of the mount", Spec: inMount("up/passwd"), Below: base(tree), Kind: fault.NotFound, Says: "in the mount below"},
-		{What: "dots out of the mount", Spec: inMount("../../../../../etc/passwd"), Below: base(tree), Kind: fault.NotFound, Says: "in the mount below"},
+		{What: "dots out of the mount", Spec: inMount("../../../../../etc/passwd"), Below: base(tree), Kind: fault.Invalid, Says: "name the place itself"},
 		{What: "link to itself", Spec: inMount("loop"), Below: base(tree), Kind: fault.Invalid, Says: "loop"},
 		{What: "no layer", Spec: inMount("/"), Kind: fault.Invalid, Says: "bind.mount"},
 		{What: "in a mount that is a file", Spec: inMount("/x"), Below: base("/etc/passwd"), Kind: fault.Invalid, Says: "bind.path"},
