@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/windlass-hpc/windlass/chain"
 	"github.com/windlass-hpc/windlass/container/linux"
 	"github.com/windlass-hpc/windlass/internal/config"
 	"github.com/windlass-hpc/windlass/swagger/models"
@@ -39,11 +40,11 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer) error {
 	if err := s.Listen(ctx); err != nil {
 		return err
 	}
-	return run(ctx, cfg, s, log)
+	return run(ctx, cfg, s, c, log)
 }
 
 // run serves until ctx ends or a listener fails, then lets the requests that are under way end.
-func run(ctx context.Context, cfg config.Config, s *server.Server, log *logrus.Logger) error {
+func run(ctx context.Context, cfg config.Config, s *server.Server, c *chain.Chain, log *logrus.Logger) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve() }()
 	if err := systemd.Ready("serving"); err != nil {
@@ -52,7 +53,10 @@ func run(ctx context.Context, cfg config.Config, s *server.Server, log *logrus.L
 	alive, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
-		if err := systemd.Watchdog(alive, func(context.Context) error { return nil }); err != nil {
+		if err := systemd.Watchdog(alive, func(context.Context) error {
+			c.Counts() // takes the lock of the objects: when that hangs, so does the daemon
+			return nil
+		}); err != nil {
 			log.WithError(err).Warn("the watchdog could not be told")
 		}
 	}()
