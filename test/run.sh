@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 
-all=(packages rootfs build lint generated unit contract crash)
+all=(packages rootfs build lint generated unit contract crash guest)
 sections=("$@")
 [ $# -gt 0 ] || sections=("${all[@]}")
 
@@ -32,6 +32,9 @@ contract() { (cd test/contract && gotest -timeout 6m ./...); }
 
 # The build tag arms the failpoints; without it there are none, and the tests in here are not built either.
 crash() { gotest -tags failpoint -timeout 20m ./test/crash/...; }
+
+# Boots Debian's kernel in an emulated machine; it takes that anew every time, since what it runs is no input that the go command knows.
+guest() { gotest -tags guest -count=1 -timeout 8m ./test/guest; }
 
 gotest() {
 	go test -json "$@" 2>&1 </dev/null | "$work/report" -skips "$root/test/skips.allowed" -totals "$totals"

@@ -206,9 +206,7 @@ func TestShimStuck(t *testing.T) {
 	if _, err := r.Start(ctx, 1, containertest.Shell("sleep 1000"), containertest.BusyboxRoot(t)); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Kill(shimOf(t, dir, 1), unix.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	stop(t, shimOf(t, dir, 1))
 	if _, err := r.Status(ctx, 1); !fault.Is(err, fault.Unavailable) {
 		t.Errorf("status: %v", err)
 	}
@@ -220,6 +218,26 @@ func TestShimStuck(t *testing.T) {
 	}
 	if err := r.Remove(ctx, 1); err != nil {
 		t.Error(err)
+	}
+}
+
+// stop stops a process and waits until all its threads have heard of it: one that runs on another processor may still answer.
+func stop(t *testing.T, pid int) {
+	t.Helper()
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		out, err := exec.Command("sh", "-c", fmt.Sprintf("cat /proc/%d/task/*/status", pid)).Output()
+		if err != nil {
+			t.Fatalf("look at the shim: %v", err)
+		}
+		if n := strings.Count(string(out), "\nState:\t"); n > 0 && n == strings.Count(string(out), "\nState:\tT ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the shim does not stop:\n%s", out)
+		}
 	}
 }
 

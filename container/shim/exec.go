@@ -216,7 +216,7 @@ func (c *container) explainSpawn(req *proto.Exec, err error) error {
 	}
 	switch {
 	case strings.HasPrefix(e.What, "execute ") && e.Err == unix.ENOENT && !strings.Contains(req.Args[0], "/"):
-		return fault.New(fault.Invalid, "exec: there is no %q in the container's PATH", req.Args[0])
+		return fault.Hintf(fault.New(fault.Invalid, "exec: there is no %q in the container's PATH", req.Args[0]), "give its absolute path")
 	case strings.HasPrefix(e.What, "execute ") && e.Err == unix.ENOENT:
 		return fault.New(fault.Invalid, "exec: there is no %s in the container, or its interpreter is missing", req.Args[0])
 	case strings.HasPrefix(e.What, "execute "):

@@ -83,7 +83,7 @@ func (t *trees) growBinds(binds []proto.Bind) error {
 		}
 		fd, err := cloneTree(b.Source, b.Recursive, attrs)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
-			return fault.New(fault.Invalid, "bind %s into the container: it does not exist on this node", b.Source)
+			return fault.Hintf(fault.New(fault.Invalid, "binds: there is no %s on this node: %w", b.Source, err), "make it, or name another")
 		}
 		if err != nil {
 			return fmt.Errorf("bind %s into the container: %w", b.Source, err)
@@ -152,7 +152,7 @@ func (t *trees) mapRoot(userns int, root string) error {
 	err = fmt.Errorf("show %s with the ids of a user namespace: its file system is %s: %w", root, fsName(t.root), err)
 	if errors.Is(err, unix.EINVAL) {
 		return fault.Hintf(&fault.Error{Kind: fault.Unsupported, Msg: err.Error(), Err: err},
-			"this kernel cannot map ids on that file system; leave \"user\" out of namespaces, or use a root on ext4, xfs, erofs or tmpfs")
+			"this kernel cannot map ids on that file system; leave \"user\" out of namespaces, or use a root on ext4, xfs, btrfs or erofs (or, from Linux 6.3 on, tmpfs)")
 	}
 	return err
 }
