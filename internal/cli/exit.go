@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/windlass-hpc/windlass/internal/fault"
 )
 
 // The exit codes; exitCodesTopic documents them.
@@ -132,7 +134,11 @@ func split(err error) []error {
 }
 
 func (a *app) printError(err error) {
-	fmt.Fprintf(a.err, "windlass: %s\n", strings.ReplaceAll(printable(strings.TrimSpace(err.Error())), "\n", "\n  "))
+	text := strings.TrimSpace(err.Error())
+	if hint := fault.HintOf(err); hint != "" { // only of serve: an answer of the API holds its hint
+		text += ": " + hint
+	}
+	fmt.Fprintf(a.err, "windlass: %s\n", strings.ReplaceAll(printable(text), "\n", "\n  "))
 	var usage usageError
 	if errors.As(err, &usage) && usage.command != "" {
 		fmt.Fprintf(a.err, "See '%s --help'.\n", usage.command)

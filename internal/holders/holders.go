@@ -41,7 +41,7 @@ func OfDevice(devnum uint64) []string {
 // Text joins holders for an error message; it says so when nobody was found.
 func Text(holders []string) string {
 	if len(holders) == 0 {
-		return "nobody that could be found in /proc"
+		return "nobody that could be found in /proc (a layer of an overlay, such as of a container's root, does not show there)"
 	}
 	return strings.Join(holders, "; ")
 }

@@ -1,7 +1,10 @@
 package badinput
 
 import (
+	"bufio"
+	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -72,6 +75,43 @@ func fields(more []string) string {
 		return ""
 	}
 	return "," + strings.Join(more, ",")
+}
+
+// client is for requests that daemon.Call does not make.
+func client(t *testing.T, n *daemon.Node) *http.Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", n.Socket())
+	}
+	c := &http.Client{Transport: &http.Transport{DialContext: dial}}
+	t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
+// logUntil follows a container's log until a line is the one given, and gives all up to it.
+func logUntil(t *testing.T, n *daemon.Node, id models.ID, last string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://windlass/imageapi/v1/container/%d/log?follow=true", id), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client(t, n).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text := ""
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		line := strings.TrimSpace(lines.Text())
+		text += line + "\n"
+		if line == last {
+			return text
+		}
+	}
+	t.Fatalf("the log ended without %q:\n%s", last, text)
+	return ""
 }
 
 // refused sends a request that must be refused, and gives the status and the error.
