@@ -12,17 +12,19 @@ test/install.sh bench
 make --no-print-directory build
 test/rootfs.sh
 
+# All keep their state on a tmpfs, as on a node, whatever /run is here.
 run=$(mktemp -d /run/windlass-bench.XXXXXX)
+mount -t tmpfs -o mode=700 windlass-bench "$run"
 work=$(mktemp -d "$cache/bench.XXXXXX")
 daemon='' server=''
 
 # What an interrupted run left: everything that the daemon has, containers first.
 takedown() {
 	local kind id
-	crun delete -f bench-exec >/dev/null 2>&1 || true
+	crun --root "$run/crun" delete -f bench-exec >/dev/null 2>&1 || true
 	for kind in container mount attach; do
-		for id in $(curl -s --unix-socket "$run/api.sock" "http://windlass/imageapi/v1/$kind" | grep -oE '"id":[0-9]+' | cut -d: -f2); do
-			curl -s -o /dev/null --unix-socket "$run/api.sock" -X DELETE "http://windlass/imageapi/v1/$kind?id=$id&force=true" || true
+		for id in $(curl -s --unix-socket "$run/windlass/api.sock" "http://windlass/imageapi/v1/$kind" | grep -oE '"id":[0-9]+' | cut -d: -f2); do
+			curl -s -o /dev/null --unix-socket "$run/windlass/api.sock" -X DELETE "http://windlass/imageapi/v1/$kind?id=$id&force=true" || true
 		done
 	done
 }
@@ -39,6 +41,7 @@ cleanup() {
 	while [ -n "$server" ] && kill -KILL "$server" 2>/dev/null; do sleep 0.05; done
 	wait
 	if [ $code -ne 0 ] && [ $code -ne 130 ]; then tail -n 20 "$work/windlass.log" >&2 || true; fi
+	umount "$run" || umount -l "$run"
 	rm -rf --one-file-system "$run" "$work"
 	exit $code
 }
@@ -47,10 +50,11 @@ trap 'exit 130' INT TERM
 
 # A copy of the tree and the image of our own: the runtimes leave mountpoints and machine ids in it.
 cp -a "$cache/debian-rootfs" "$work/rootfs"
-ln "$cache/debian.squashfs" "$work/debian.squashfs"
+# Not compressed: it is not the kernel's unpacking of the first pages of a program that is to be measured.
+mksquashfs "$work/rootfs" "$work/debian.squashfs" -noI -noD -noF -noX -noappend -no-progress -quiet
 go build -o "$work/bench" ./test/bench
 
-setsid bin/windlass serve --run-dir "$run" --socket-path "$run/api.sock" --shim "$PWD/bin/windlass-shim" --log-level warn \
+setsid bin/windlass serve --run-dir "$run/windlass" --socket-path "$run/windlass/api.sock" --shim "$PWD/bin/windlass-shim" --log-level warn \
 	>"$work/windlass.log" 2>&1 </dev/null &
 daemon=$!
 
@@ -74,7 +78,7 @@ fi
 
 up() { curl -sf -o /dev/null "$@"; }
 for _ in {1..200}; do
-	if up --unix-socket "$run/api.sock" http://windlass/healthz &&
+	if up --unix-socket "$run/windlass/api.sock" http://windlass/healthz &&
 		{ [ ${#address[@]} -eq 0 ] || up "http://${address[1]}/imageapi/v1/container"; }; then break; fi
 	kill -0 "$daemon" 2>/dev/null || die "the daemon ended"
 	sleep 0.05
@@ -86,4 +90,5 @@ echo
 # crun refuses a host that has both versions of cgroups: in here there is the second alone. The daemon runs outside of it.
 # shellcheck disable=SC2016
 unshare --mount bash -c 'umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"' bash \
-	"$work/bench" -socket "$run/api.sock" "${address[@]}" -image "$work/debian.squashfs" -rootfs "$work/rootfs" -work "$work" "$@"
+	"$work/bench" -socket "$run/windlass/api.sock" "${address[@]}" -image "$work/debian.squashfs" -rootfs "$work/rootfs" \
+	-work "$work" -crun-state "$run/crun" "$@"

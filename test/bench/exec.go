@@ -22,22 +22,24 @@ func exec(s setting) ([]row, error) {
 		return nil, err
 	}
 	// Its output goes nowhere: the container would keep a pipe of ours open.
-	if err := osexec.Command("crun", "--cgroup-manager=cgroupfs", "run", "-d", "-b", bundle, "bench-exec").Run(); err != nil {
+	if err := osexec.Command("crun", s.crun("run", "-d", "-b", bundle, "bench-exec")...).Run(); err != nil {
 		return nil, fmt.Errorf("crun run -d: %w", err)
 	}
-	defer func() { _ = osexec.Command("crun", "delete", "-f", "bench-exec").Run() }()
+	defer func() { _ = osexec.Command("crun", s.crun("delete", "-f", "bench-exec")...).Run() }()
 	path := fmt.Sprintf("/container/%d/exec", o.ID)
 	cs := []contestant{
-		{"windlass, request", func() (time.Duration, error) { return request(s.ours, path) }},
-		{"windlass exec", func() (time.Duration, error) {
-			return timed(s.cli[0], append(s.cli[1:len(s.cli):len(s.cli)], "exec", "bench-exec", "/bin/true")...)
+		{"windlass, request", func() ([]time.Duration, error) { return lap(request(s.ours, path)) }},
+		{"windlass exec", func() ([]time.Duration, error) {
+			return lap(timed(s.cli[0], append(s.cli[1:len(s.cli):len(s.cli)], "exec", "bench-exec", "/bin/true")...))
 		}},
-		{"crun exec", func() (time.Duration, error) { return timed("crun", "exec", "bench-exec", "/bin/true") }},
+		{"crun exec", func() ([]time.Duration, error) {
+			return lap(timed("crun", s.crun("exec", "bench-exec", "/bin/true")...))
+		}},
 	}
-	m, err := race(s.rounds, cs...)
+	m, err := race(s.rounds, 1, cs...)
 	return []row{
-		{"exec of /bin/true, one request", cs[2].name, m[0], m[2], "≤ 0.3", s.rounds},
-		{"exec of /bin/true, by the command line", cs[2].name, m[1], m[2], "", s.rounds},
+		{"exec of /bin/true, one request", cs[2].name, m[0][0], m[2][0], "≤ 0.3", s.rounds},
+		{"exec of /bin/true, by the command line", cs[2].name, m[1][0], m[2][0], "", s.rounds},
 	}, err
 }
 
