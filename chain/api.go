@@ -30,6 +30,11 @@ func (c *Chain) Attachments(id *int64, kind string) ([]*models.Attach, error) {
 
 // Attach raises an attachment held by its client.
 func (c *Chain) Attach(ctx context.Context, spec *models.Attach) (*models.Attach, error) {
+	end, err := c.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	p := planner{c: c}
 	o, err := p.attach(spec, false, 0)
 	if err != nil {
@@ -45,8 +50,13 @@ func (c *Chain) Attach(ctx context.Context, spec *models.Attach) (*models.Attach
 
 // Detach takes down an attachment.
 func (c *Chain) Detach(ctx context.Context, id int64, force bool) (*models.Attach, error) {
+	end, err := c.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	var view *models.Attach
-	err := c.remove(ctx, KindAttach, id, force, func(o *object) { view = c.viewAttach(o) })
+	err = c.remove(ctx, KindAttach, id, force, func(o *object) { view = c.viewAttach(o) })
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +80,11 @@ func (c *Chain) Mounts(id *int64, kind string) ([]*models.Mount, error) {
 
 // Mount raises a mount held by its client, with all that it defines.
 func (c *Chain) Mount(ctx context.Context, spec *models.Mount) (*models.Mount, error) {
+	end, err := c.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	p := planner{c: c}
 	o, err := p.mount(spec, 0)
 	if err != nil {
@@ -85,8 +100,13 @@ func (c *Chain) Mount(ctx context.Context, spec *models.Mount) (*models.Mount, e
 
 // Unmount takes down a mount.
 func (c *Chain) Unmount(ctx context.Context, id int64, force bool) (*models.Mount, error) {
+	end, err := c.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	var view *models.Mount
-	err := c.remove(ctx, KindMount, id, force, func(o *object) { view = c.viewMount(o) })
+	err = c.remove(ctx, KindMount, id, force, func(o *object) { view = c.viewMount(o) })
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +141,11 @@ func (c *Chain) Containers(id *int64, name *string, state string) ([]*models.Con
 // CreateContainer raises a container with all that it defines, and starts it when its state is running. When it cannot be started,
 // nothing of it is left.
 func (c *Chain) CreateContainer(ctx context.Context, spec *models.Container) (*models.Container, error) {
+	end, err := c.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	if spec.State != "" && spec.State != models.ContainerStateCreated && spec.State != models.ContainerStateRunning {
 		return nil, fault.New(fault.Invalid, "state %q cannot be asked for at creation: created or running", spec.State)
 	}
@@ -140,6 +165,11 @@ func (c *Chain) CreateContainer(ctx context.Context, spec *models.Container) (*m
 
 // DeleteContainer takes down a container, by id or by name. One that runs is stopped first when force is set.
 func (c *Chain) DeleteContainer(ctx context.Context, id *int64, name *string, force bool) (*models.Container, error) {
+	end, err := c.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	o, err := c.containerBy(id, name)
 	if err != nil {
 		return nil, err
@@ -175,6 +205,11 @@ func (c *Chain) end(ctx context.Context, o *object) error {
 
 // SetContainerState starts, resumes, stops or pauses a container.
 func (c *Chain) SetContainerState(ctx context.Context, id *int64, name *string, state string, grace *time.Duration) (*models.Container, error) {
+	end, err := c.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	o, err := c.containerBy(id, name)
 	if err != nil {
 		return nil, err

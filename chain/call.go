@@ -62,7 +62,9 @@ func (c *Chain) leaveBehind(o *object, back <-chan struct{}) {
 	go func() {
 		<-back
 		c.mu.Lock()
-		o.stuck = nil
+		if o.stuck == stuck { // not of another call that was left behind too
+			o.stuck = nil
+		}
 		c.mu.Unlock()
 		close(stuck)
 		c.kickRetry()

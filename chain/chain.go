@@ -74,6 +74,11 @@ type Chain struct {
 	names   map[string]*object // containers by name
 	bad     map[ID]error       // records that could not be read; their kernel objects are left alone
 
+	closing    bool           // no operation is begun any more
+	ops        sync.WaitGroup // operations under way
+	creates    context.Context
+	endCreates context.CancelFunc
+
 	kick chan struct{} // wakes the retrying of what could not be taken down
 	lock *os.File
 	ctx  context.Context // of what goes on in the background
@@ -102,13 +107,13 @@ func Open(ctx context.Context, cfg Config) (*Chain, error) {
 	}
 	c.bus = newBus(c.seq.event, c.seq.gave)
 	c.ctx, c.stop = context.WithCancel(context.Background())
-	err = c.reconcile(ctx, boot)
-	if err == nil {
-		err = c.seq.reserve(ctx, 0)
-	}
-	if err != nil {
+	c.creates, c.endCreates = context.WithCancel(context.Background())
+	if err := c.reconcile(ctx, boot); err != nil {
 		c.Close()
 		return nil, err
+	}
+	if err := c.seq.reserve(ctx, 0); err != nil { // a full disk: what helps is deleting, and that needs no numbers
+		c.log.WithError(err).Error("no numbers could be reserved; they are when they are needed")
 	}
 	c.wg.Go(c.retryLoop)
 	c.wg.Go(func() {
@@ -117,9 +122,28 @@ func Open(ctx context.Context, cfg Config) (*Chain, error) {
 	return c, nil
 }
 
-// Close ends what goes on in the background and gives the run directory free. Containers, mounts and attachments stay as they are: the
-// next daemon adopts them.
+// closeTimeout bounds how long Close waits for operations that are under way.
+const closeTimeout = 25 * time.Second
+
+// Stopping says that Close will follow: what is being raised is given up and undone now, and no new operation is begun.
+func (c *Chain) Stopping() {
+	c.mu.Lock()
+	c.closing = true
+	c.mu.Unlock()
+	c.endCreates()
+}
+
+// Close waits for the operations that are under way, ends what goes on in the background and gives the run directory free. Containers,
+// mounts and attachments stay as they are: the next daemon adopts them.
 func (c *Chain) Close() {
+	c.Stopping()
+	ended := make(chan struct{})
+	go func() { c.ops.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(closeTimeout):
+		c.log.Warn("an operation has not ended; the next daemon takes it from there")
+	}
 	c.stop()
 	c.wg.Wait()
 	if err := c.seq.close(); err != nil {
@@ -142,6 +166,17 @@ func (cfg *Config) defaults() {
 	if cfg.Log == nil {
 		cfg.Log = logrus.New()
 	}
+}
+
+// begin lets an operation that changes something in; what it answers is called at its end. While the chain closes it is refused.
+func (c *Chain) begin() (end func(), err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return nil, fault.New(fault.Unavailable, "the daemon is stopping")
+	}
+	c.ops.Add(1)
+	return c.ops.Done, nil
 }
 
 // takeLock makes this the only daemon on the directory. The lock goes with the process, however it ends.
@@ -167,21 +202,31 @@ func (c *Chain) takeLock() error {
 // update changes an object under the lock, wakes who waits for a change, and publishes an event when the object's state has changed.
 func (c *Chain) update(o *object, change func()) {
 	c.mu.Lock()
-	before := o.wireState()
-	change()
-	after := o.wireState()
-	close(o.changed)
-	o.changed = make(chan struct{})
-	e := o.event()
+	e := c.changeLocked(o, change)
 	c.mu.Unlock()
-	if before == after {
-		return
-	}
-	c.announce(e)
+	c.logEvent(e)
 }
 
-// announce publishes a change of state and logs it: one line for each.
-func (c *Chain) announce(e *models.Event) {
+// changeLocked is update for who holds the lock, and who logs the event, which may be nil, once it has let go. Events are published under
+// the lock, so that they come in the order of what happened.
+func (c *Chain) changeLocked(o *object, change func()) *models.Event {
+	before := o.wireState()
+	change()
+	close(o.changed)
+	o.changed = make(chan struct{})
+	if o.wireState() == before {
+		return nil
+	}
+	e := o.event()
+	c.bus.publish(e)
+	return e
+}
+
+// logEvent logs a change of state: one line for each.
+func (c *Chain) logEvent(e *models.Event) {
+	if e == nil {
+		return
+	}
 	entry := c.log.WithFields(logrus.Fields{"kind": e.Kind, "obj": e.Object, "state": e.State})
 	if e.Name != "" {
 		entry = entry.WithField("name", e.Name)
@@ -190,7 +235,6 @@ func (c *Chain) announce(e *models.Event) {
 		entry = entry.WithField("err", e.Message)
 	}
 	entry.Info(e.Type)
-	c.bus.publish(e)
 }
 
 // wireState is the state as the API and the events name it. Chain.mu is held.

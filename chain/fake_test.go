@@ -30,6 +30,9 @@ type node struct {
 	stall   chan struct{}   // nil: it hangs until its context ends
 	log     []string        // calls, for failures of tests
 	running map[ID]*process // containers
+	kills   int             // calls of Kill
+	killErr error           // what they answer
+	blind   int             // so many calls of Watch fail
 }
 
 type process struct {
@@ -203,6 +206,10 @@ func (r fakeRuntime) Status(_ context.Context, id ID) (container.Status, error) 
 func (r fakeRuntime) Watch(ctx context.Context, id ID) (<-chan container.Status, error) {
 	r.n.mu.Lock()
 	defer r.n.mu.Unlock()
+	if r.n.blind > 0 {
+		r.n.blind--
+		return nil, fmt.Errorf("nobody answers")
+	}
 	ch := make(chan container.Status, 16)
 	if p := r.n.running[id]; p != nil {
 		ch <- p.status
@@ -260,8 +267,14 @@ func (r fakeRuntime) Signal(_ context.Context, id ID, signal int) error {
 }
 
 func (r fakeRuntime) Kill(_ context.Context, id ID) error {
-	r.n.exit(id, 137)
-	return nil
+	r.n.mu.Lock()
+	r.n.kills++
+	err := r.n.killErr
+	r.n.mu.Unlock()
+	if err == nil {
+		r.n.exit(id, 137)
+	}
+	return err
 }
 
 func (r fakeRuntime) Pause(_ context.Context, id ID) error {

@@ -74,6 +74,8 @@ type object struct {
 	claimed bool
 	// replaced says that another device has the name of the one that was attached: raising it again would take that one.
 	replaced bool
+	// run counts how often a container was started: what belongs to an earlier run must not touch a later one.
+	run int
 	// touched says that a driver may have begun to make it.
 	touched bool
 

@@ -12,6 +12,9 @@ import (
 // maxDepth bounds how deep definitions nest; the server refuses deeper ones before they get here.
 const maxDepth = 64
 
+// maxObjects bounds how many objects one request may define.
+const maxObjects = 1024
+
 // plan is what one request asks for: the objects to make, those below before those above, and the objects that it only names.
 type plan struct {
 	objects []*object // in the order in which they are raised; the last is the one asked for
@@ -64,6 +67,9 @@ func (p *planner) attach(spec *models.Attach, readOnly bool, depth int) (*object
 func (p *planner) mount(spec *models.Mount, depth int) (*object, error) {
 	if depth > maxDepth {
 		return nil, tooDeep()
+	}
+	if len(p.plan.objects) >= maxObjects {
+		return nil, fault.New(fault.Invalid, "the definition has more than %d objects", maxObjects)
 	}
 	d, ok := p.c.cfg.Mount.Driver(string(spec.Kind))
 	if !ok {

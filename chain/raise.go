@@ -25,6 +25,7 @@ import (
 func (c *Chain) raise(ctx context.Context, p *plan) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.CreateTimeout)
 	defer cancel()
+	defer context.AfterFunc(c.creates, cancel)()
 	if err := c.register(ctx, p); err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (c *Chain) admit(p *plan) error {
 		if o == nil || o.kind != l.kind {
 			return fmt.Errorf("%s: %w", l.holder.below[l.index].Role, c.noObject(l.kind, l.id))
 		}
-		if o.phase != Ready {
+		if o.phase != Ready || o.claimed {
 			return fault.New(fault.BadState, "%s is %s and cannot be used", o, o.phase)
 		}
 	}

@@ -10,8 +10,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/windlass-hpc/windlass/attach"
-	"github.com/windlass-hpc/windlass/container"
-	"github.com/windlass-hpc/windlass/internal/step"
 	"github.com/windlass-hpc/windlass/mount"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
@@ -23,9 +21,12 @@ const probeTimeout = 5 * time.Second
 //
 //  1. records of an earlier boot are dropped: what they promised died with it;
 //  2. the objects and their holders are made from the records;
-//  3. the kernel is asked about each object: what is there is adopted, what has gone is raised again or marked lost;
-//  4. what was being raised or taken down, and what nobody holds, is taken down;
-//  5. what the kernel has under our names without a record is reaped.
+//  3. the kernel is asked about each object: what is there is adopted, what has gone is lost;
+//  4. what is lost is raised again when all that it lies on is there;
+//  5. what was being raised or taken down, and what nobody holds, is taken down;
+//  6. what the kernel has under our names without a record is reaped.
+//
+// The last three may meet dead storage. They are waited for, but not for long; then they go on while the daemon serves.
 func (c *Chain) reconcile(ctx context.Context, boot string) error {
 	if c.seq.kept.Boot != boot {
 		if err := c.forgetBoot(ctx, boot); err != nil {
@@ -42,11 +43,27 @@ func (c *Chain) reconcile(ctx context.Context, boot string) error {
 	}
 	objects := c.restore(records)
 	c.probeAll(ctx, objects)
-	c.resume(ctx, objects)
-	c.reap(ctx)
-	c.log.WithFields(logrus.Fields{"records": len(records), "objects": len(c.objects)}).Info("reconciled")
+	c.doom(objects)
+	done := make(chan struct{})
+	go func() { // not waited for when the chain closes: it may hang on dead storage
+		defer close(done)
+		c.redoAll(objects)
+		c.retryAll()
+		c.reap(c.ctx)
+	}()
+	wait := time.NewTimer(settleWait)
+	defer wait.Stop()
+	select {
+	case <-done:
+	case <-wait.C:
+		c.log.Warn("what an earlier daemon left has not all been settled; it goes on in the background")
+	}
+	c.log.WithFields(logrus.Fields{"records": len(records), "bad": len(bad)}).Info("reconciled")
 	return nil
 }
+
+// settleWait is how long the daemon waits, before it serves, for what an earlier one left to be raised again or taken down.
+const settleWait = 1500 * time.Millisecond
 
 // forgetBoot removes what an earlier boot left in a run directory that outlived it.
 func (c *Chain) forgetBoot(ctx context.Context, boot string) error {
@@ -106,11 +123,6 @@ func (c *Chain) probeAll(ctx context.Context, objects []*object) {
 		})
 	}
 	wg.Wait()
-	for _, o := range objects { // from below: what lies on it can only be raised again after it
-		if o.phase == Lost && o.kind != KindContainer && !o.replaced {
-			c.redo(ctx, o)
-		}
-	}
 }
 
 // probe asks the kernel about one object.
@@ -138,6 +150,8 @@ func (c *Chain) probeAttach(ctx context.Context, o *object) error {
 	}
 	c.update(o, func() {
 		switch was := o.device; {
+		case !o.probed(): // the answer came late, and it is on its way down by now
+			return
 		case state != attach.Ready:
 			o.phase, o.err = Lost, "its device has gone without us"
 			return
@@ -160,6 +174,9 @@ func (c *Chain) probeMount(ctx context.Context, o *object) error {
 		return fmt.Errorf("probe %s: %w", o, err)
 	}
 	c.update(o, func() {
+		if !o.probed() {
+			return
+		}
 		if state != mount.Ready {
 			o.phase, o.err = Lost, "it was unmounted without us"
 			return
@@ -169,40 +186,75 @@ func (c *Chain) probeMount(ctx context.Context, o *object) error {
 	return nil
 }
 
-// probeContainer adopts a container and follows it on. One that was stopping goes on to stop.
+// probed reports whether an object may take over what a probe says of it. Chain.mu is held.
+func (o *object) probed() bool { return !o.claimed && (o.phase == Ready || o.phase == Lost) }
+
+// probeContainer adopts a container and follows it on. One that was stopping goes on to stop; one that does not answer now is asked on.
 func (c *Chain) probeContainer(ctx context.Context, o *object) error {
 	status, err := c.cfg.Runtime.Status(ctx, o.id)
-	if err != nil {
-		return fmt.Errorf("probe %s: %w", o, err)
-	}
-	stopping := false
+	runs, stopping, run := false, false, 0
 	c.update(o, func() {
-		o.ctr.follow(status)
-		stopping = o.ctr.State == models.ContainerStateStopping
+		if err == nil {
+			o.ctr.follow(status)
+		}
+		if left := time.Until(o.ctr.KillAt); left > maxGrace { // the clock was set back
+			o.ctr.KillAt = time.Now().Add(c.grace(o, nil))
+		}
+		runs, stopping, run = o.ctr.runs(), o.ctr.State == models.ContainerStateStopping, o.run
 	})
 	c.keep(o)
-	if status.State == container.Running || status.State == container.Paused {
+	if runs {
 		c.watch(o)
 	}
 	if stopping {
-		c.wg.Go(func() { c.seeEnd(o, false) })
+		c.wg.Go(func() { c.seeEnd(o, run) })
+	}
+	if err != nil {
+		return fmt.Errorf("probe %s: %w", o, err)
 	}
 	return nil
 }
 
-// redo raises again what has gone without us, when all that it lies on is there.
-func (c *Chain) redo(ctx context.Context, o *object) {
-	for _, b := range o.below {
-		if child := c.objects[b.ID]; child == nil || child.phase != Ready {
-			return
+// maxGrace is the longest grace that the contract allows.
+const maxGrace = 24 * time.Hour
+
+// redoAll raises again what has gone without us, from below: what lies on it can only be raised after it.
+func (c *Chain) redoAll(objects []*object) {
+	for _, o := range objects {
+		if o.kind != KindContainer && c.claimLost(o) {
+			c.redo(c.ctx, o)
 		}
 	}
+}
+
+// claimLost claims a lost object, when all that it lies on is there.
+func (c *Chain) claimLost(o *object) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if o.phase != Lost || o.claimed || o.replaced {
+		return false
+	}
+	for _, b := range o.below {
+		if child := c.objects[b.ID]; child == nil || child.phase != Ready {
+			return false
+		}
+	}
+	o.claimed = true
+	return true
+}
+
+// redo raises a claimed object again.
+func (c *Chain) redo(ctx context.Context, o *object) {
 	lost := o.err
-	err := c.lower(step.With(ctx, o.steps), o, false)
+	err := c.lower(ctx, o, false)
 	if err == nil {
+		// Without its old device in the record, a daemon that starts in between takes the new one for its own.
+		c.update(o, func() { o.device = attach.Device{} })
+		c.keep(o)
 		err = c.raiseOne(ctx, o)
 	}
 	c.update(o, func() {
+		o.claimed = false
 		if err != nil {
 			o.phase, o.err = Lost, fmt.Sprintf("%s, and could not be raised again: %v", lost, err)
 			return
@@ -212,25 +264,20 @@ func (c *Chain) redo(ctx context.Context, o *object) {
 	c.keep(o)
 }
 
-// resume takes down what was being raised or taken down, and what nobody holds, those above first. While there are records that cannot
-// be read, nobody knows what they hold, so what seems to be held by nobody stays.
-func (c *Chain) resume(ctx context.Context, objects []*object) {
-	for _, o := range slices.Backward(objects) {
-		c.mu.Lock()
-		goes := !o.claimed && (o.phase == Planned || o.phase == Undoing || (!o.held() && len(c.bad) == 0))
-		if goes {
-			o.claimed, o.client = true, false
-		}
-		c.mu.Unlock()
-		if !goes {
+// doom marks what is to go: what was being raised or taken down, and what nobody holds. What lies below goes with it. While there are
+// records that cannot be read, nobody knows what they hold, so what seems to be held by nobody stays.
+func (c *Chain) doom(objects []*object) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, o := range slices.Backward(objects) { // those above first: their own mark keeps those below for later
+		unheld := !o.held() && len(c.bad) == 0
+		if o.phase != Planned && o.phase != Undoing && !unheld {
 			continue
 		}
-		c.update(o, func() { o.phase = Undoing })
-		orphans, err := c.takeDownOne(ctx, o, true)
-		if err != nil {
-			c.log.WithField("obj", o.id).WithError(err).Warn("what an earlier daemon left could not be taken down; it is tried again")
+		o.client = false
+		if len(o.over) > 0 && o.phase != Undoing { // it goes when what lies on it has gone
 			continue
 		}
-		c.takeDownAll(ctx, orphans)
+		c.changeLocked(o, func() { o.phase = Undoing })
 	}
 }

@@ -22,11 +22,16 @@ func (c *Chain) remove(ctx context.Context, kind Kind, id int64, force bool, vie
 		c.log.WithField("obj", o.id).WithError(err).Warn("that it is to go could not be recorded")
 	}
 	err = c.takeDown(ctx, o, force)
-	if err != nil && fault.Is(err, fault.Busy) {
-		c.giveBack(o, before)
+	switch {
+	case err == nil:
+		return nil
+	case fault.Is(err, fault.Busy) && c.giveBack(o, before):
 		if serr := c.save(ctx, o); serr != nil {
 			return fmt.Errorf("%w (and %w)", err, serr)
 		}
+	default:
+		c.unclaim(o)
+		c.kickRetry()
 	}
 	return err
 }
@@ -67,7 +72,7 @@ func (o *object) claimable(force bool) error {
 		return fault.New(fault.Busy, "%s is being taken down already", o)
 	case o.phase == Gone:
 		return fault.New(fault.NotFound, "no %s has id %d", o.kind, o.id)
-	case o.kind == KindContainer && o.ctr.runs():
+	case o.kind == KindContainer && o.ctr.runs() && !force: // by force, what still runs is killed
 		return fault.Hintf(fault.New(fault.Busy, "%s is %s", o, o.ctr.State), "stop it first, or delete it with force=true")
 	case len(o.over) > 0 && !force:
 		return fault.Hintf(fault.New(fault.Busy, "%s is held by %s", o, strings.Join(o.holders(), ", ")),
@@ -76,7 +81,12 @@ func (o *object) claimable(force bool) error {
 	return nil
 }
 
-// giveBack undoes a claim.
-func (c *Chain) giveBack(o *object, before claimed) {
-	c.update(o, func() { o.phase, o.client, o.claimed = before.phase, before.client, false })
+// giveBack undoes a claim; false when all that held the object has gone meanwhile, so that it has to go too.
+func (c *Chain) giveBack(o *object, before claimed) (back bool) {
+	c.update(o, func() {
+		if back = before.client || len(o.over) > 0; back {
+			o.phase, o.client, o.claimed = before.phase, before.client, false
+		}
+	})
+	return back
 }

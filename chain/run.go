@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/windlass-hpc/windlass/container"
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
@@ -66,25 +67,65 @@ func (c *Chain) launch(ctx context.Context, o *object) error {
 		c.update(o, func() {
 			o.err, o.hint, o.ctr = "", "", containerState{State: models.ContainerStateRunning}
 			o.ctr.follow(status)
+			o.run++
 		})
 		c.watch(o)
 		return nil
 	})
 }
 
-// watch follows the container until it has ended or the chain closes.
+// watchPause is how long the runtime is left alone when a container that runs could not be followed.
+const watchPause = time.Second
+
+// watch follows this run of the container until it has ended or the chain closes.
 func (c *Chain) watch(o *object) {
+	c.mu.RLock()
+	run := o.run
+	c.mu.RUnlock()
 	c.wg.Go(func() {
-		changes, err := c.cfg.Runtime.Watch(c.ctx, o.id)
-		if err != nil {
-			c.update(o, func() { o.err = fmt.Sprintf("%s cannot be watched: %v", o, err) })
-			return
-		}
-		for status := range changes {
-			c.update(o, func() { o.ctr.follow(status) })
-			c.keep(o)
+		for c.follow(o, run) {
+			wait := time.NewTimer(watchPause)
+			select {
+			case <-c.ctx.Done():
+			case <-wait.C:
+			}
+			wait.Stop()
 		}
 	})
+}
+
+// follow takes over what the runtime says of a run, for as long as it says something; true when that was not the end of it.
+func (c *Chain) follow(o *object, run int) (more bool) {
+	changes, err := c.cfg.Runtime.Watch(c.ctx, o.id)
+	if err != nil {
+		c.update(o, func() { o.err = fmt.Sprintf("it cannot be watched: %v", err) })
+		return c.goesOn(o, run)
+	}
+	for status := range changes {
+		c.learn(o, run, status)
+	}
+	return c.goesOn(o, run)
+}
+
+// learn takes over a status of a run.
+func (c *Chain) learn(o *object, run int, status container.Status) {
+	c.update(o, func() {
+		if o.run != run {
+			return
+		}
+		o.ctr.follow(status)
+		if o.ctr.ended() { // trouble on the way to its end is over with it
+			o.err, o.hint = "", ""
+		}
+	})
+	c.keep(o)
+}
+
+// goesOn reports whether the run has not ended as far as we know.
+func (c *Chain) goesOn(o *object, run int) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.ctx.Err() == nil && o.run == run && o.phase != Gone && o.ctr.runs()
 }
 
 // keep writes the record of a change that has happened anyway. When it cannot be written the next daemon asks the kernel.
@@ -103,9 +144,13 @@ func (c *Chain) halt(ctx context.Context, o *object, asked *time.Duration) error
 		return err
 	}
 	defer release()
-	begin := false
+	if phase := c.phaseOf(o); phase != Ready && phase != Lost {
+		return fault.New(fault.BadState, "%s is %s and cannot be stopped", o, phase)
+	}
+	begin, run := false, 0
 	killAt := time.Now().Add(c.grace(o, asked))
 	c.update(o, func() {
+		run = o.run
 		switch {
 		case !o.ctr.runs():
 		case o.ctr.State != models.ContainerStateStopping:
@@ -119,31 +164,34 @@ func (c *Chain) halt(ctx context.Context, o *object, asked *time.Duration) error
 		return nil
 	}
 	c.keep(o)
-	c.wg.Go(func() { c.seeEnd(o, true) })
+	c.wg.Go(func() { c.seeEnd(o, run) })
 	return nil
 }
 
-// seeEnd sees a stopping container to its end: the signal, the grace, then SIGKILL to all of it. A signal that systemd gets before it is
-// ready may be lost, since pid 1 of a namespace only sees signals that it has a handler for: it is sent again then.
-func (c *Chain) seeEnd(o *object, ask bool) {
-	heard := false
+// killPause is how long the runtime is left alone when what it killed has not ended.
+const killPause = 3 * time.Second
+
+// seeEnd sees a stopping run to its end: the signal, the grace, then SIGKILL to all of it. A signal that systemd gets before it is ready
+// may be lost, since pid 1 of a namespace only sees signals that it has a handler for: it is sent again then.
+func (c *Chain) seeEnd(o *object, run int) {
+	asked, heard := false, false
 	for {
 		c.mu.RLock()
-		done, killAt, changed := !o.ctr.runs() || o.phase == Gone, o.ctr.KillAt, o.changed
-		ready := o.ctr.Status.Ready
+		done := o.run != run || o.ctr.State != models.ContainerStateStopping || o.phase == Gone
+		killAt, changed, ready := o.ctr.KillAt, o.changed, o.ctr.Status.Ready
 		c.mu.RUnlock()
 		if done || c.ctx.Err() != nil {
 			return
 		}
-		if ask || (o.container.Systemd && ready && !heard) {
-			ask, heard = false, ready
+		left := time.Until(killAt)
+		switch {
+		case left <= 0:
+			c.kill(o, run)
+			left, changed = killPause, nil // its own changes must not wake it
+		case !asked || (o.container.Systemd && ready && !heard):
+			asked, heard = true, ready
 			c.askToStop(o)
 			continue
-		}
-		left := time.Until(killAt)
-		if left <= 0 {
-			c.kill(o)
-			left = retryLast / 10 // then see again
 		}
 		wait := time.NewTimer(left)
 		select {
@@ -171,11 +219,21 @@ func (c *Chain) askToStop(o *object) {
 	}
 }
 
-func (c *Chain) kill(o *object) {
-	err := c.call(c.ctx, o, "kill", c.cfg.UndoTimeout, func(ctx context.Context) error { return c.cfg.Runtime.Kill(ctx, o.id) })
+// kill ends a run, and asks how it is then: who watches may have lost sight of it.
+func (c *Chain) kill(o *object, run int) {
+	var status container.Status
+	err := c.call(c.ctx, o, "kill", c.cfg.UndoTimeout, func(ctx context.Context) error {
+		err := c.cfg.Runtime.Kill(ctx, o.id)
+		if err == nil {
+			status, err = c.cfg.Runtime.Status(ctx, o.id)
+		}
+		return err
+	})
 	if err != nil {
 		c.update(o, func() { o.err = fmt.Sprintf("killing it: %v", err) })
+		return
 	}
+	c.learn(o, run, status)
 }
 
 // freeze pauses a running container.

@@ -124,7 +124,7 @@ func (s *sequence) reserve(ctx context.Context, n int64) error {
 	s.disk.Lock()
 	defer s.disk.Unlock()
 	s.mu.Lock()
-	next := sequenceFile{Boot: s.kept.Boot, ID: s.id + n + idsAhead, Event: s.event + eventsAhead}
+	next := sequenceFile{Boot: s.kept.Boot, ID: max(s.kept.ID, s.id+n+idsAhead), Event: max(s.kept.Event, s.event+eventsAhead)}
 	s.mu.Unlock()
 	return s.write(ctx, next)
 }

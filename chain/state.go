@@ -27,6 +27,9 @@ func (s *containerState) ended() bool {
 
 // follow takes over what the runtime says. A container that was asked to stop stays stopping until it has ended.
 func (s *containerState) follow(now container.Status) {
+	if now.State == container.Absent && !s.runs() { // how it ended is known better than by who has forgotten it
+		return
+	}
 	s.Status = now
 	switch now.State {
 	case container.Running:
@@ -43,10 +46,8 @@ func (s *containerState) follow(now container.Status) {
 			s.State = models.ContainerStateDead
 		}
 	case container.Absent:
-		if s.runs() {
-			s.State, s.KillAt = models.ContainerStateDead, time.Time{}
-			s.Status.Error = "its processes are gone and nobody saw them end"
-		}
+		s.State, s.KillAt = models.ContainerStateDead, time.Time{}
+		s.Status.Error = "its processes are gone and nobody saw them end"
 	}
 }
 

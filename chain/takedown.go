@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -14,6 +15,7 @@ import (
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/internal/step"
 	"github.com/windlass-hpc/windlass/mount"
+	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
 // orphansWait is how long an answer waits for what lay below the deleted object to go too. Dead storage below must not hold it up.
@@ -26,6 +28,7 @@ func (c *Chain) abandon(ctx context.Context, p *plan, cause error) error {
 	c.tellFailure(p, cause)
 	c.update(root, func() { root.phase, root.client, root.claimed = Undoing, false, true })
 	if err := c.takeDown(context.WithoutCancel(ctx), root, true); err != nil {
+		c.unclaim(root)
 		return fault.Hintf(cause, "%sit could not all be undone and is tried again: %v", hintBefore(cause), err)
 	}
 	return cause
@@ -51,7 +54,9 @@ func (c *Chain) tellFailure(p *plan, cause error) {
 	for _, o := range p.objects {
 		e.Timeline = append(e.Timeline, o.steps.wire()...)
 	}
-	c.announce(e)
+	e.Timeline = e.Timeline[max(0, len(e.Timeline)-keepSteps):] // the last ones say what went wrong
+	c.bus.publish(e)
+	c.logEvent(e)
 }
 
 // takeDown takes down an object that its caller has claimed (phase Undoing), and then what only it held:
@@ -61,7 +66,7 @@ func (c *Chain) tellFailure(p *plan, cause error) {
 //  3. the holds on what lies below are given up;
 //  4. what nobody holds any more goes the same way, in the background. The answer waits for it, but not for long.
 //
-// On failure the object stays Undoing, says why, and is tried again.
+// On failure the object stays Undoing and claimed, and says why: its caller lets it go, to be tried again, or gives it back.
 func (c *Chain) takeDown(ctx context.Context, o *object, force bool) error {
 	orphans, err := c.takeDownOne(ctx, o, force)
 	if err != nil {
@@ -70,7 +75,7 @@ func (c *Chain) takeDown(ctx context.Context, o *object, force bool) error {
 	done := make(chan struct{})
 	c.wg.Go(func() {
 		defer close(done)
-		c.takeDownAll(context.WithoutCancel(ctx), orphans)
+		c.takeDownAll(c.ctx, orphans)
 		c.kickRetry() // what went may have kept something else busy
 	})
 	wait := time.NewTimer(orphansWait)
@@ -89,6 +94,7 @@ func (c *Chain) takeDownAll(ctx context.Context, claimed []*object) {
 		if err != nil {
 			c.log.WithFields(logrus.Fields{"kind": o.kind, "obj": o.id}).WithError(err).
 				Warn("what nobody holds could not be taken down; it is tried again")
+			c.unclaim(o)
 			continue
 		}
 		c.takeDownAll(ctx, orphans)
@@ -102,7 +108,7 @@ func (c *Chain) takeDownOne(ctx context.Context, o *object, force bool) ([]*obje
 		err = c.forget(ctx, o)
 	}
 	if err != nil {
-		c.update(o, func() { o.err, o.hint, o.claimed = err.Error(), fault.HintOf(err), false })
+		c.update(o, func() { o.err, o.hint = err.Error(), fault.HintOf(err) })
 		return nil, err
 	}
 	c.update(o, func() { o.phase, o.err, o.hint = Gone, "", "" })
@@ -111,8 +117,9 @@ func (c *Chain) takeDownOne(ctx context.Context, o *object, force bool) ([]*obje
 
 // release gives up o's holds and claims what nobody holds now.
 func (c *Chain) release(o *object) []*object {
-	c.mu.Lock()
 	var orphans []*object
+	var events []*models.Event
+	c.mu.Lock()
 	for _, b := range slices.Backward(o.below) {
 		child := c.objects[b.ID]
 		if child == nil {
@@ -120,15 +127,22 @@ func (c *Chain) release(o *object) []*object {
 		}
 		delete(child.over, o.id)
 		if !child.held() && !child.claimed && child.phase != Gone {
-			child.claimed = true
+			events = append(events, c.changeLocked(child, func() { child.phase, child.claimed = Undoing, true }))
 			orphans = append(orphans, child)
 		}
 	}
 	c.mu.Unlock()
-	for _, child := range orphans {
-		c.update(child, func() { child.phase = Undoing })
+	for _, e := range events {
+		c.logEvent(e)
 	}
 	return orphans
+}
+
+// unclaim lets go of an object that could not be taken down: it is tried again.
+func (c *Chain) unclaim(o *object) {
+	c.mu.Lock()
+	o.claimed = false
+	c.mu.Unlock()
 }
 
 // lower has the driver take the kernel object away.
@@ -238,27 +252,52 @@ func (c *Chain) retryLoop() {
 	}
 }
 
-// retryAll tries once to take down everything that is left over, those above first.
+// retriesAtOnce is how many objects are tried at a time: one on dead storage must not keep the others waiting.
+const retriesAtOnce = 8
+
+// retryAll tries once to take down everything that is left over.
 func (c *Chain) retryAll() {
+	var wg sync.WaitGroup
+	turns := make(chan struct{}, retriesAtOnce)
 	for _, o := range c.leftovers() {
-		orphans, err := c.takeDownOne(c.ctx, o, false)
-		if err != nil {
-			c.log.WithFields(logrus.Fields{"kind": o.kind, "obj": o.id}).WithError(err).Debug("still cannot be taken down")
-			continue
-		}
-		c.takeDownAll(c.ctx, orphans)
-		c.kickRetry()
+		turns <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turns }()
+			c.retry(o)
+		})
 	}
+	wg.Wait()
 }
 
-// leftovers claims what is to go and nobody is taking down.
-func (c *Chain) leftovers() []*object {
+// retry claims an object that is to go, when nobody else has meanwhile, and takes it down.
+func (c *Chain) retry(o *object) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	mine := o.leftOver()
+	o.claimed = o.claimed || mine
+	c.mu.Unlock()
+	if !mine {
+		return
+	}
+	orphans, err := c.takeDownOne(c.ctx, o, false)
+	if err != nil {
+		c.log.WithFields(logrus.Fields{"kind": o.kind, "obj": o.id}).WithError(err).Debug("still cannot be taken down")
+		c.unclaim(o)
+		return
+	}
+	c.takeDownAll(c.ctx, orphans)
+	c.kickRetry()
+}
+
+// leftOver reports whether the object is to go and nobody is taking it down. Chain.mu is held.
+func (o *object) leftOver() bool { return o.phase == Undoing && !o.claimed && o.stuck == nil }
+
+// leftovers lists what is to go, those above first.
+func (c *Chain) leftovers() []*object {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
 	var left []*object
 	for _, o := range c.objects {
-		if o.phase == Undoing && !o.claimed && o.stuck == nil {
-			o.claimed = true
+		if o.leftOver() {
 			left = append(left, o)
 		}
 	}

@@ -96,10 +96,13 @@ func (t *timeline) load(steps []*models.Step) {
 	for _, s := range steps {
 		t.next++
 		d := time.Duration(s.DurationMs * float64(time.Millisecond))
-		e := entry{token: t.next, ended: !s.Running, step: step.Step{
+		e := entry{token: t.next, ended: true, step: step.Step{
 			Stage: s.Stage, Started: time.Time(s.Started), Duration: d, Bytes: s.Bytes, Total: s.TotalBytes, Hint: s.Hint}}
-		if s.Error != "" {
+		switch {
+		case s.Error != "":
 			e.step.Err = remembered(s.Error)
+		case s.Running:
+			e.step.Err = remembered("the daemon ended meanwhile")
 		}
 		t.steps = append(t.steps, e)
 	}

@@ -66,6 +66,7 @@ func run(ctx context.Context, cfg config.Config, s *server.Server, c *chain.Chai
 	case <-ctx.Done():
 		log.Info("stopping; containers go on")
 	}
+	c.Stopping()
 	_ = systemd.Stopping() // who asked for the stop knows
 	end, done := context.WithTimeout(context.WithoutCancel(ctx), cfg.ShutdownTimeout)
 	defer done()

@@ -74,8 +74,24 @@ func (n *Node) state() nodestate.State {
 	return s
 }
 
-// Left lists what is there now and was not when the node was made: mounts, devices, cgroups, processes, and files of objects.
+// leftWait is how long Left waits for what goes by itself: a process that has ended until its parent has waited for it.
+const leftWait = 2 * time.Second
+
+// Left lists what is there and was not when the node was made, and does not go by itself: mounts, devices, cgroups, processes, and files
+// of objects.
 func (n *Node) Left() []string {
+	n.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(leftWait); ; <-tick.C {
+		if left := n.There(); len(left) == 0 || time.Now().After(end) {
+			return left
+		}
+	}
+}
+
+// There lists what is there now and was not when the node was made.
+func (n *Node) There() []string {
 	n.t.Helper()
 	var left []string
 	for _, line := range n.before.Diff(n.state()) {

@@ -168,11 +168,11 @@ func TestDuplicateContainerNameMountsNothing(t *testing.T) {
 	n, d := start(t)
 	img := image(t)
 	d.Want(http.StatusCreated, http.MethodPost, "/container", running("twin", img, smallroot.Waits), nil)
-	before := n.Left()
+	before := n.There()
 	if status, message := refused(t, d, http.MethodPost, "/container", running("twin", img, smallroot.Waits)); status != http.StatusConflict || !strings.Contains(message, "twin") {
 		t.Errorf("%d %s", status, message)
 	}
-	if after := n.Left(); len(after) != len(before) {
+	if after := n.There(); len(after) != len(before) {
 		t.Errorf("before %v\nafter %v", before, after)
 	}
 	gone(t, d, "twin")
