@@ -31,13 +31,14 @@ unit() { gotest -race -p 2 -timeout 6m ./...; }
 contract() { (cd test/contract && gotest -timeout 6m ./...); }
 
 # The build tag arms the failpoints; without it there are none, and the tests in here are not built either.
-crash() { gotest -tags failpoint -timeout 20m ./test/crash/...; }
+crash() { gotest -tags failpoint -p 2 -timeout 20m ./test/crash/... ./attach/... ./mount/... ./container/linux/...; }
 
 # Boots Debian's kernel in an emulated machine; it takes that anew every time, since what it runs is no input that the go command knows.
 guest() { gotest -tags guest -count=1 -timeout 8m ./test/guest; }
 
+# -count=1: what these tests build and run by themselves is nothing that the test cache knows of.
 gotest() {
-	go test -json "$@" 2>&1 </dev/null | "$work/report" -skips "$root/test/skips.allowed" -totals "$totals"
+	go test -json -count=1 "$@" 2>&1 </dev/null | "$work/report" -skips "$root/test/skips.allowed" -totals "$totals"
 }
 
 section() {

@@ -64,7 +64,7 @@ func rollBack(t *testing.T, bin daemon.Binaries, point, action, dir, name string
 	defer cancel()
 	n := daemon.NewNode(t)
 	d := n.Start(daemon.Options{Binaries: bin, Env: []string{"WINDLASS_FAILPOINT=" + point + "=" + action},
-		Args: []string{"--step-timeout", "500ms", "--create-timeout", "1500ms", "--log-level", "info"}})
+		Args: []string{"--step-timeout", "300ms", "--create-timeout", "900ms", "--log-level", "info"}})
 	var refused models.Error
 	status, err := d.Call(ctx, http.MethodPost, "/container", deep(dir, name), &refused)
 	if err != nil {
