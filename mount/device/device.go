@@ -91,11 +91,14 @@ func (*Driver) Mount(ctx context.Context, id mount.ID, spec *models.Mount, below
 		return mount.Active{}, explain(err, r, dev)
 	}
 	defer mnt.Close()
+	mountID, err := fsmount.ID(mnt)
+	if err != nil {
+		return mount.Active{}, err
+	}
 	if err := fsmount.Move(ctx, mnt, target.Dir); err != nil {
 		return mount.Active{}, err
 	}
-	mountID, err := fsmount.ID(mnt)
-	return mount.Active{ID: id, Target: target, MountID: mountID, ReadOnly: r.readOnly}, err
+	return mount.Active{ID: id, Target: target, MountID: mountID, ReadOnly: r.readOnly}, nil
 }
 
 // explain adds what only this driver knows of the kernel's answer.

@@ -23,7 +23,11 @@ func (*Driver) Unmount(ctx context.Context, a mount.Active, _ bool) error {
 	if err := fsmount.Unmount(ctx, a.Target.Dir); err != nil {
 		return err
 	}
-	return clean(ctx, a.Target)
+	err := clean(ctx, a.Target)
+	if fault.Is(err, fault.Busy) { // the overlay has gone, so this is no "busy, and as before"
+		return fault.New(fault.Unavailable, "the overlay is unmounted, its tmpfs is not yet: %w", err)
+	}
+	return err
 }
 
 // clean takes away what is at target.Scratch. It removes empty directories only: what was written goes with the tmpfs.
