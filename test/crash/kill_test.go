@@ -51,7 +51,7 @@ func TestKillAtEveryPoint(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("points %d, kills %d, failures %d, not reached this time %d, slowest recovery %s", len(all), kills, failures, unreached, slowest)
+	t.Logf("figure: points %d, kills %d, failures %d, not reached this time %d, slowest recovery %s", len(all), kills, failures, unreached, slowest)
 	if unreached*10 > len(all)*rounds {
 		t.Errorf("%d of %d points were not reached: the test kills too little", unreached, len(all)*rounds)
 	}

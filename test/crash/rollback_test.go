@@ -25,7 +25,7 @@ func TestRollbackAtEveryStep(t *testing.T) {
 			t.Run(action+"/"+point, func(t *testing.T) { rollBack(t, bin, point, action, dir, name) })
 		}
 	}
-	t.Logf("%d steps, each failed and hung", len(steps))
+	t.Logf("figure: %d steps, each failed and hung", len(steps))
 }
 
 // raisingSteps gives the steps of raising: those that a daemon passes between being ready and answering the POST.

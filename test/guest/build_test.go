@@ -21,7 +21,7 @@ var initScript []byte
 var runScript []byte
 
 // modules are what the guest loads, with what they need, in this order. crc32c_generic is asked for by name when others begin.
-var modules = []string{"virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "squashfs", "overlay", "loop", "erofs", "fuse"}
+var modules = []string{"virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "squashfs", "overlay", "loop", "erofs", "fuse", "xfs", "btrfs"}
 
 // cacheDir is where kernel and Debian are kept.
 func cacheDir() string {
@@ -47,7 +47,7 @@ func must(t *testing.T, env []string, name string, args ...string) string {
 func initramfs(t *testing.T, cases []testCase) string {
 	t.Helper()
 	dir, a := t.TempDir(), &archive{}
-	for _, d := range []string{"proc", "sys", "dev", "lower", "upper", "newroot", "tmp"} {
+	for _, d := range []string{"proc", "sys", "dev", "newroot", "root", "tmp"} {
 		a.dir(d)
 	}
 	a.file("init", initScript)
@@ -65,8 +65,13 @@ func initramfs(t *testing.T, cases []testCase) string {
 	var list strings.Builder
 	for _, c := range cases {
 		program := filepath.Join(dir, c.name+".test")
-		must(t, static, "go", "test", "-c", "-trimpath", "-ldflags", "-s -w", "-o", program, module+"/"+c.pkg)
+		must(t, static, "go", "test", "-c", "-tags", "guest", "-trimpath", "-ldflags", "-s -w", "-o", program, module+"/"+c.pkg)
 		add("guest/"+c.name+".test", program)
+		for _, tool := range c.tools {
+			for _, file := range withLibraries(t, tool) {
+				add("root"+file, file)
+			}
+		}
 		fmt.Fprintf(&list, "%s %s\n", c.name, c.args())
 	}
 	a.file("guest/cases", []byte(list.String()))
@@ -118,4 +123,30 @@ func moduleOrder(t *testing.T) (root string, files []string) {
 		add(byName[m])
 	}
 	return filepath.Dir(found[0]), files
+}
+
+// withLibraries gives the files of a program of this machine and of the libraries that the guest's system lacks. Both are the same Debian.
+func withLibraries(t *testing.T, name string) (files []string) {
+	t.Helper()
+	program, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatalf("%v: install what test/install.sh does", err)
+	}
+	paths := []string{program}
+	for _, word := range strings.Fields(must(t, nil, "ldd", program)) {
+		if strings.HasPrefix(word, "/") {
+			paths = append(paths, word)
+		}
+	}
+	for _, p := range paths {
+		dir, err := filepath.EvalSymlinks(filepath.Dir(p)) // /lib is a link in both
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, filepath.Base(p))
+		if _, err := os.Stat(filepath.Join(cacheDir(), "debian-rootfs", file)); err != nil {
+			files = append(files, file)
+		}
+	}
+	return files
 }

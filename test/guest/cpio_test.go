@@ -13,6 +13,7 @@ import (
 type archive struct {
 	data bytes.Buffer
 	dirs map[string]bool
+	have map[string]bool // copies
 }
 
 // dir adds a directory and those above it.
@@ -34,8 +35,15 @@ func (a *archive) file(name string, data []byte) {
 	a.entry(name, 0o100755, data)
 }
 
-// copy adds a file of this machine.
+// copy adds a file of this machine, once.
 func (a *archive) copy(name, from string) error {
+	if a.have[name] {
+		return nil
+	}
+	if a.have == nil {
+		a.have = map[string]bool{}
+	}
+	a.have[name] = true
 	data, err := os.ReadFile(from)
 	if err != nil {
 		return err

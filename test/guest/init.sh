@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
-# The first process of the guest, in the initial file system. Its root is nothing that pivot_root can leave, so it makes another: an overlay of
-# Debian's image (the first disk) and a tmpfs.
+# The first process of the guest, in the initial file system. Its root is nothing that pivot_root can leave, so it goes to another: the second
+# disk, an ext4 with Debian, as a node's disk is. On it an overlay can lie, and before Linux 6.3 no tmpfs can be shown in a user namespace.
 bb=/bin/busybox
 step() { "$bb" "$@" || { echo "guest: failed: $*"; "$bb" poweroff -f; }; }
 
@@ -11,11 +11,9 @@ step mount -t devtmpfs dev /dev
 while read -r module; do step insmod "$module"; done </modules/order
 tries=0
 while [ ! -b /dev/vdb ] && [ $tries -lt 100 ]; do "$bb" usleep 50000; tries=$((tries + 1)); done
-step mount -t squashfs -o ro /dev/vda /lower
-step mount -t tmpfs -o mode=755 tmpfs /upper
-step mkdir /upper/data /upper/work
-step mount -t overlay -o lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work overlay /newroot
+step mount -t ext4 /dev/vdb /newroot
 step cp -a /guest /newroot/guest
+step cp -a /root/. /newroot
 step cp -a /bin/busybox /newroot/bin/busybox
 for d in proc sys dev; do step mount -o move /$d /newroot/$d; done
 exec "$bb" switch_root /newroot /bin/sh /guest/run.sh

@@ -41,14 +41,14 @@ func boot(t *testing.T, initrd string) *machine {
 	onlyOne(t)
 	dir := t.TempDir()
 	m := &machine{console: filepath.Join(dir, "console"), lines: make(chan string, 64)}
-	scratch := filepath.Join(dir, "scratch")
-	must(t, nil, "truncate", "-s", "3G", scratch)
-	must(t, nil, "mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", "-O", "^has_journal", scratch)
+	root := filepath.Join(dir, "root")
+	must(t, nil, "truncate", "-s", "3G", root)
+	must(t, nil, "mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", "-O", "^has_journal", "-d", filepath.Join(cacheDir(), "debian-rootfs"), root)
 	disk := func(file, options string) string { return "if=virtio,format=raw,cache=unsafe,file=" + file + options }
 	cmd := exec.Command("qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024", "-nodefaults", "-no-reboot",
 		"-display", "none", "-serial", "file:"+m.console, "-serial", "stdio", "-kernel", filepath.Join(cacheDir(), "kernel/vmlinuz"), "-initrd", initrd,
 		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check mitigations=off", "-drive", disk(filepath.Join(cacheDir(), "debian.squashfs"), ",readonly=on"),
-		"-drive", disk(scratch, ""))
+		"-drive", disk(root, ""))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -11,8 +11,6 @@ step mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
 step mount -t tmpfs tmpfs /dev/shm
 step mount -t mqueue mqueue /dev/mqueue
 step mount -t tmpfs -o mode=755 tmpfs /run
-# A tmpfs of this kernel cannot be shown in a user namespace, ext4 can.
-step mount -t ext4 /dev/vdb /tmp
 step mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup
 step ip link set lo up
 step hostname guest

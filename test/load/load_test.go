@@ -75,7 +75,7 @@ func TestThousandClients(t *testing.T) {
 		t.Error(w)
 	}
 	slices.Sort(all.reads)
-	t.Logf("answers by status %v; GET: median %s, p99 %s of %d", all.status, all.reads[len(all.reads)/2], all.reads[len(all.reads)*99/100], len(all.reads))
+	t.Logf("figure: answers by status %v; GET: median %s, p99 %s of %d", all.status, all.reads[len(all.reads)/2], all.reads[len(all.reads)*99/100], len(all.reads))
 	cleared(ctx, t, d)
 	d.CloseIdle()
 	settle(ctx, t, "descriptors", fds, func() int { return descriptors(t, d) })

@@ -70,6 +70,9 @@ func (r *report) read(in io.Reader) error {
 	}
 }
 
+// figureMark begins what a test has measured; it is shown of a test that passes too.
+const figureMark = "figure: "
+
 func (r *report) take(e event) {
 	if e.Action == "build-output" {
 		if r.builds[e.ImportPath] == nil {
@@ -85,6 +88,9 @@ func (r *report) take(e event) {
 	switch e.Action {
 	case "output":
 		t.output.WriteString(e.Output)
+		if _, figure, ok := strings.Cut(e.Output, figureMark); ok {
+			r.say("    %s %s: %s", "figure", e.Test, figure)
+		}
 	case "pass", "fail", "skip":
 		t.result = e.Action
 		r.done[e.Package]++

@@ -33,6 +33,10 @@ func TestReport(t *testing.T) {
 			events: []string{out("a", "T", "what went wrong"), out("a", "U", "chatter"), ev("fail", "a", "T"), ev("pass", "a", "U"), ev("fail", "a", "")},
 			totals: "1 1 0\n", shows: []string{"FAIL a T\n    what went wrong"}, conceal: "chatter",
 		},
+		"what a test has measured is shown": {
+			events: []string{out("a", "T", "x_test.go:1: figure: 12 kills"), ev("pass", "a", "T"), ev("pass", "a", "")},
+			totals: "1 0 0\n", ok: true, shows: []string{"figure T: 12 kills"}, conceal: "x_test.go",
+		},
 		"a parent that fails by itself counts": {
 			events: []string{ev("pass", "a", "T/x"), ev("fail", "a", "T"), ev("fail", "a", "")},
 			totals: "1 1 0\n", shows: []string{"FAIL a T\n"},
