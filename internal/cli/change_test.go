@@ -88,6 +88,19 @@ func TestWhatIsAskedOfTheDaemon(t *testing.T) {
 	}
 }
 
+// A table would show what is gone as if it were there.
+func TestDeletedIsSaid(t *testing.T) {
+	d := newDaemon(t)
+	d.raises()
+	for args, want := range map[string]string{
+		"rm web": "deleted container 5 web\n", "rm 3 8": "deleted mount 3\ndeleted attach 8\n", "rm 8 -o json": `"id": 8`,
+	} {
+		if r := d.windlass(t, strings.Fields(args)...); !strings.Contains(r.out, want) || r.code != 0 {
+			t.Errorf("%s: code %d, %q %s, want %q", args, r.code, r.out, r.err, want)
+		}
+	}
+}
+
 // lives has the daemon answer changes of state; what must be waited for ends with the code 0.
 func (d *daemon) lives() {
 	d.on("PATCH /container", func(w http.ResponseWriter, r *http.Request) {

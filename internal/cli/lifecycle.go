@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
 	"time"
@@ -221,7 +222,7 @@ that stops the container, and takes down what only windlass knows as held. What 
 				return nil
 			})
 			if len(gone) > 0 {
-				if err := a.answer(gone...); err != nil {
+				if err := a.print(one(gone), func(w io.Writer) error { return writeGone(w, gone) }); err != nil {
 					return err
 				}
 			}
@@ -230,4 +231,18 @@ that stops the container, and takes down what only windlass knows as held. What 
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "stop what runs and take down what is held")
 	return cmd
+}
+
+// writeGone says what was deleted. A table would show the objects as if they were still there.
+func writeGone(w io.Writer, gone []object) error {
+	for _, o := range gone {
+		text := fmt.Sprintf("deleted %s %d", kindOf(o), idOf(o))
+		if c, ok := o.(*models.Container); ok && c.Name != "" {
+			text += " " + printable(string(c.Name))
+		}
+		if _, err := fmt.Fprintln(w, text); err != nil {
+			return err
+		}
+	}
+	return nil
 }

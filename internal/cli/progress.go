@@ -105,14 +105,14 @@ func (p *progress) steps(o object) {
 	var all []shownStep
 	var collect func(o object)
 	collect = func(o object) {
+		for _, l := range below(o) { // raised first; the clock of the steps is too coarse to tell
+			collect(l.to)
+		}
 		of := fmt.Sprintf("%s %d", kindOf(o), idOf(o))
 		for i, s := range timelineOf(o) {
 			if s != nil {
 				all = append(all, shownStep{fmt.Sprintf("%s/%d", of, i), of, s})
 			}
-		}
-		for _, l := range below(o) {
-			collect(l.to)
 		}
 	}
 	if o == nil {
