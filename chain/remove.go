@@ -73,10 +73,10 @@ func (o *object) claimable(force bool) error {
 	case o.phase == Gone:
 		return fault.New(fault.NotFound, "no %s has id %d", o.kind, o.id)
 	case o.kind == KindContainer && o.ctr.runs() && !force: // by force, what still runs is killed
-		return fault.Hintf(fault.New(fault.Busy, "%s is %s", o, o.ctr.State), "stop it first, or delete it with force=true")
+		return fault.Hintf(fault.New(fault.Busy, "%s is %s", o, o.ctr.State), "stop it first, or delete it with force")
 	case len(o.over) > 0 && !force:
 		return fault.Hintf(fault.New(fault.Busy, "%s is held by %s", o, strings.Join(o.holders(), ", ")),
-			"delete its holders first, or use force=true")
+			"delete its holders first, or use force")
 	}
 	return nil
 }
