@@ -16,6 +16,7 @@ import (
 )
 
 // Attach An attachment provides a block device. It has exactly one part, named by `kind`.
+// Example: {"kind":"loopback","loopback":{"base":"root","path":"/images/debian.squashfs"}}
 //
 // swagger:model attach
 type Attach struct {

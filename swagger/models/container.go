@@ -17,6 +17,8 @@ import (
 // Container A container has namespaces mnt, pid, uts, ipc and cgroup of its own, always, and net, user and time when `namespaces` lists them.
 // Its root is a mount.
 //
+// Example: {"command":"/sbin/init","mount":{"kind":"overlay","overlay":{"lower":[{"attach":{"attach":{"kind":"loopback","loopback":{"base":"root","path":"/images/debian.squashfs"}},"fs_type":"squashfs"},"kind":"attach"}],"upper":{"size":268435456}}},"name":"demo","state":"running","systemd":true}
+//
 // swagger:model container
 type Container struct {
 

@@ -16,6 +16,7 @@ import (
 )
 
 // Mount A mount is a file system at a place of its own. It has exactly one part, named by `kind`.
+// Example: {"attach":{"attach":{"kind":"loopback","loopback":{"base":"root","path":"/images/debian.squashfs"}},"fs_type":"squashfs"},"kind":"attach"}
 //
 // swagger:model mount
 type Mount struct {

@@ -80,10 +80,10 @@ func WithAcceptApplicationOctetStream(r *runtime.ClientOperation) {
 // ClientService is the interface for Client methods.
 type ClientService interface {
 
-	// CreateContainer create a container and start it when state is running.
+	// CreateContainer create a container and start it when its state is running.
 	CreateContainer(params *CreateContainerParams, opts ...ClientOption) (*CreateContainerCreated, error)
 
-	// CreateContainerContext create a container and start it when state is running.
+	// CreateContainerContext create a container and start it when its state is running.
 	CreateContainerContext(ctx context.Context, params *CreateContainerParams, opts ...ClientOption) (*CreateContainerCreated, error)
 
 	// DeleteContainer delete a container by id or name.
@@ -125,7 +125,7 @@ type ClientService interface {
 	SetTransport(transport runtime.ContextualTransport)
 }
 
-// CreateContainer creates a container and start it when state is running.
+// CreateContainer creates a container and start it when its state is running.
 //
 // This method does not support injected context.
 // However, timeout and opentracing contexts are honored whenever enabled.
@@ -142,7 +142,7 @@ func (a *Client) CreateContainer(params *CreateContainerParams, opts ...ClientOp
 	return a.CreateContainerContext(ctx, params, opts...)
 }
 
-// CreateContainerContext creates a container and start it when state is running.
+// CreateContainerContext creates a container and start it when its state is running.
 //
 // Do not use the deprecated [CreateContainerParams.Context] with this method: it would be ignored.
 func (a *Client) CreateContainerContext(ctx context.Context, params *CreateContainerParams, opts ...ClientOption) (*CreateContainerCreated, error) {
