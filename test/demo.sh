@@ -145,3 +145,5 @@ if ! nodestate -wait 10s -compare "$work/before.json" >"$work/left"; then
 	die "the node is not as it was before"
 fi
 say "nothing is left: the node is as it was before. Done."
+echo
+echo "To do the same by hand: README.md, \"Five minutes\"; the image is $cache/debian.squashfs."

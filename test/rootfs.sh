@@ -39,19 +39,26 @@ mirror() {
 	apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' "Codename: $suite" 'Component: main' | head -n 1
 }
 
-# Runs a command, shows a dot every two seconds that it takes, and its last words when it fails.
+# Runs a command and shows how long it takes and what it says now: on a terminal in one line, else every ten seconds. When it fails, its
+# last words are shown.
 quietly() {
-	local log pid
+	local log pid begun=$SECONDS told=0 now
 	log=$(mktemp)
 	"$@" >"$log" 2>&1 </dev/null 9>&- &
 	pid=$!
 	# shellcheck disable=SC2064
 	trap "kill $pid 2>/dev/null || true; rm -f '$log'" EXIT
 	while kill -0 "$pid" 2>/dev/null; do
-		[ -t 1 ] && printf .
+		now="$((SECONDS - begun)) s  $(tail -n 1 "$log" | tr -cd '[:print:]' | cut -c1-60)"
+		if [ -t 1 ]; then
+			printf '\r\033[K    %s' "$now"
+		elif [ $((SECONDS - begun)) -ge $((told + 10)) ]; then
+			told=$((SECONDS - begun))
+			say "$now"
+		fi
 		sleep 0.2
 	done
-	[ -t 1 ] && echo
+	if [ -t 1 ]; then printf '\r\033[K'; fi
 	if ! wait "$pid"; then
 		tail -n 20 "$log" >&2
 		die "$1 failed; its last words are above"
