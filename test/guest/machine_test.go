@@ -61,6 +61,9 @@ func boot(t *testing.T, initrd string) *machine {
 	}
 	go m.read(out)
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(m.tail())
+		}
 		_ = cmd.Process.Kill()
 		for range m.lines { // so that the reader ends
 		}
@@ -125,7 +128,7 @@ func (m *machine) await(t *testing.T, prefix string, patience time.Duration) str
 	for {
 		line, err := m.next(patience)
 		if err != nil {
-			t.Fatalf("waiting for %q: %v; %s", prefix, err, m.tail())
+			t.Fatalf("waiting for %q: %v", prefix, err)
 		}
 		if rest, ok := strings.CutPrefix(line, prefix); ok {
 			return strings.TrimSpace(rest)
