@@ -37,6 +37,7 @@ func (c *Chain) raise(ctx context.Context, p *plan) (err error) {
 	if err := c.save(ctx, p.objects...); err != nil {
 		return err
 	}
+	defer c.prepare(ctx, p)()
 	for _, o := range p.objects {
 		if err := c.raiseOne(ctx, o); err != nil {
 			return err

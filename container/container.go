@@ -106,3 +106,10 @@ type Runtime interface {
 	// List gives the IDs of all that there is anything of: a directory, a cgroup or a process.
 	List(ctx context.Context) ([]ID, error)
 }
+
+// Preparer is a Runtime that can begin with a start before the root is mounted.
+type Preparer interface {
+	// Prepare begins what a Start of id in root, which follows or not, needs no root for, and returns at once. What it makes is undone
+	// by cancel, which does nothing once Start has been called, and by Remove, which waits for either to be done. Start tells what failed.
+	Prepare(ctx context.Context, id ID, root string) (cancel func())
+}

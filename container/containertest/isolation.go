@@ -135,7 +135,7 @@ func testBinds(t *testing.T, h Harness) {
 		bind(src, "/rw", false), bind(src, "/a/b/ro", true), deep, bind(filepath.Join(src, "file"), "/etc/one", true), bind(src, "/flat", true), bind(src, "/run/inside", true)))
 	wantContains(t, "log", log, "rw\n", "/a/b/ro/x: Read-only file system", "/a/b/ro/sub/x: Read-only file system", "content\n", "/etc/one: Read-only file system",
 		"/flat/sub:\n\n", "/a/b/ro/sub:\ninner\n", "made")
-	if err := f.startError(Shell("true", bind(src+"/nonesuch", "/x", true))); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "does not exist") {
+	if err := f.startError(Shell("true", bind(src+"/nonesuch", "/x", true))); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "there is no "+src+"/nonesuch on this node") {
 		t.Errorf("missing source: %v", err)
 	}
 	if err := f.startError(Shell("true", bind(src, "/etc/passwd", true))); !fault.Is(err, fault.Invalid) {

@@ -301,6 +301,70 @@ func TestNoLeaks(t *testing.T) {
 	}
 }
 
+// Processes that follow each other closely do not die of the end of the one before.
+func TestExecsInARow(t *testing.T) {
+	r, _ := newRuntime(t)
+	ctx, cancel := context.WithTimeout(context.Background(), containertest.Patience)
+	defer cancel()
+	if _, err := r.Start(ctx, 1, containertest.Shell("sleep 1000"), containertest.BusyboxRoot(t)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Remove(context.Background(), 1); err != nil {
+			t.Error(err)
+		}
+	})
+	for i := range 500 {
+		p, err := r.Exec(ctx, 1, &models.ExecSpec{Command: []string{"true"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		exit, err := p.Wait(ctx)
+		p.Close()
+		if err != nil || exit.Code != 0 {
+			t.Fatalf("exec %d ended with %+v, %v", i, exit, err)
+		}
+	}
+}
+
+// What was prepared for a start that does not come goes again, and what Remove finds of it Remove takes away.
+func TestPreparedInVain(t *testing.T) {
+	r, dir := newRuntime(t)
+	ctx, cancel := context.WithTimeout(context.Background(), containertest.Patience)
+	defer cancel()
+	for id := container.ID(1); id <= 10; id++ {
+		unused := r.Prepare(ctx, id, "/nonesuch")
+		unused()
+		unused()
+		if err := r.Remove(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(dir.Container(int64(id))); !os.IsNotExist(err) {
+			t.Errorf("the directory of %d is left: %v", id, err)
+		}
+	}
+	root := containertest.BusyboxRoot(t)
+	unused := r.Prepare(ctx, 11, root)
+	if _, err := r.Start(ctx, 11, containertest.Spec("/bin/nonesuch"), root); err == nil {
+		t.Error("started what is not there")
+	}
+	unused()
+	if st, err := r.Status(ctx, 11); err != nil || st.State != container.Absent {
+		t.Errorf("after a start that failed: %+v %v", st, err)
+	}
+	unused = r.Prepare(ctx, 12, root)
+	if _, err := r.Start(ctx, 12, containertest.Shell("sleep 1000"), root); err != nil {
+		t.Fatal(err)
+	}
+	unused()
+	if st, err := r.Status(ctx, 12); err != nil || st.State != container.Running {
+		t.Errorf("prepared and started: %+v %v", st, err)
+	}
+	if err := r.Remove(ctx, 12); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // waitRefused waits until the killed shim's socket is closed.
 func waitRefused(t *testing.T, dir rundir.Dir) {
 	t.Helper()

@@ -1,7 +1,7 @@
 // Package linux runs containers on Linux: it checks what is asked, makes cgroups and directories, starts a shim for each container and
 // talks to it.
 //
-// The package keeps nothing in memory. What there is of a container is asked from its shim, through the socket in the container's
+// The package keeps nothing in memory but starts that are under way. What there is of a container is asked from its shim, through the socket in the container's
 // directory; where nobody answers, from the last words that the shim left; where there are none, the shim was killed, and what it left running
 // is killed too. So a daemon that starts after a crash knows as much as the one before. It owns the directories and cgroups of
 // containers, never their root file systems.
@@ -50,9 +50,13 @@ type Runtime struct {
 	// starting is held while the cgroup of the shims is made and entered, or removed.
 	starting sync.Mutex
 	locks    keyed
+	early    early
 }
 
-var _ container.Runtime = (*Runtime)(nil)
+var (
+	_ container.Runtime  = (*Runtime)(nil)
+	_ container.Preparer = (*Runtime)(nil)
+)
 
 // New makes a Runtime and checks that this node can run containers.
 func New(cfg Config) (*Runtime, error) {

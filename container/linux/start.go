@@ -16,7 +16,6 @@ import (
 	"github.com/windlass-hpc/windlass/container"
 	"github.com/windlass-hpc/windlass/container/shim/proto"
 	"github.com/windlass-hpc/windlass/internal/durable"
-	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/internal/step"
 	"github.com/windlass-hpc/windlass/internal/undo"
 	"github.com/windlass-hpc/windlass/internal/unixsock"
@@ -24,31 +23,25 @@ import (
 )
 
 // Start starts the container. What has to be known to clean up is written down first; then the shim comes up while the cgroups are
-// made, and gets its orders last.
+// made, and gets its orders last. What Prepare has done is not done again.
 func (r *Runtime) Start(ctx context.Context, id container.ID, spec *models.Container, root string) (st container.Status, err error) {
+	s := r.early.take(id)
+	defer func() {
+		if s != nil {
+			err = s.end(ctx, err)
+		}
+	}()
 	cfg, err := r.shimConfig(ctx, id, spec, root)
 	if err != nil {
 		return container.Status{}, err
 	}
-	defer r.locks.lock(id)()
-	now, err := r.probe(ctx, id)
-	if err != nil {
-		return container.Status{}, err
+	if s == nil {
+		s = r.newStarter(id, root)
+		s.begin(ctx)
 	}
-	if now.State != container.Absent && now.State != container.Exited {
-		return now, fault.New(fault.BadState, "start container %d: it is %s", id, now.State)
-	}
-	var u undo.Stack
-	defer func() { err = u.Unwind(ctx, err) }()
-	u.Push("remove the cgroups of all containers", r.tidy)
-	if err := r.prepareDir(ctx, &u, cfg); err != nil {
-		return container.Status{}, err
-	}
-	s := &starter{r: r, cfg: cfg, limits: spec}
-	u.Push("remove the cgroups", func(ctx context.Context) error { return r.removeGroups(ctx, id) })
-	u.Push("kill the shim", s.kill) // before the cgroups go, so that it clones nothing into them any more
-	if err := step.Do(ctx, "container.shim", s.spawn); err != nil {
-		return container.Status{}, err
+	s.cfg, s.limits = cfg, spec
+	if <-s.begun; s.err != nil {
+		return container.Status{}, s.err
 	}
 	if err := step.Do(ctx, "container.cgroup", s.groups); err != nil {
 		return container.Status{}, err
@@ -62,29 +55,33 @@ func (r *Runtime) Start(ctx context.Context, id container.ID, spec *models.Conta
 
 // prepareDir makes the directory and writes the record. The last words of an earlier run are taken away, and come back when this one
 // does not come about.
-func (r *Runtime) prepareDir(ctx context.Context, u *undo.Stack, cfg *proto.Config) error {
-	last := filepath.Join(cfg.Dir, proto.StatusName)
+func (s *starter) prepareDir(ctx context.Context) error {
+	dir := s.r.dir(s.id)
+	last := filepath.Join(dir, proto.StatusName)
 	words, err := os.ReadFile(last)
 	switch {
 	case err == nil:
-		u.Push("keep the last words of the run before", func(ctx context.Context) error {
+		s.undo.Push("keep the last words of the run before", func(ctx context.Context) error {
 			return durable.WriteFile(ctx, last, words, 0o600)
 		})
 	case errors.Is(err, os.ErrNotExist):
-		u.Push("remove the directory", func(ctx context.Context) error { return os.RemoveAll(cfg.Dir) })
+		s.undo.Push("remove the directory", func(ctx context.Context) error { return os.RemoveAll(dir) })
 	default:
 		return fmt.Errorf("read the last words: %w", err)
 	}
 	return step.Do(ctx, "container.directory", func(ctx context.Context) error {
-		if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make the container's directory: %w", err)
 		}
-		data, err := json.Marshal(proto.Record{Version: proto.Version, ID: cfg.ID, Cgroup: cfg.Cgroup, Root: cfg.Root})
+		data, err := json.Marshal(s.record)
 		if err != nil {
 			return err
 		}
-		if err := durable.WriteFile(ctx, filepath.Join(cfg.Dir, proto.ConfigName), data, 0o600); err != nil {
+		if err := durable.WriteFile(ctx, filepath.Join(dir, proto.ConfigName), data, 0o600); err != nil {
 			return err
+		}
+		if words == nil {
+			return nil
 		}
 		return durable.Remove(ctx, last)
 	})
@@ -93,6 +90,12 @@ func (r *Runtime) prepareDir(ctx context.Context, u *undo.Stack, cfg *proto.Conf
 // starter is one start under way.
 type starter struct {
 	r      *Runtime
+	id     container.ID
+	record proto.Record
+	begun  chan struct{} // closed when begin has ended; err, undo, conn and proc are its until then
+	err    error
+	undo   undo.Stack
+	unlock func()
 	cfg    *proto.Config
 	limits *models.Container
 	conn   *unixsock.Conn
@@ -102,7 +105,7 @@ type starter struct {
 
 // spawn starts the shim in a cgroup of the shims, with a socket to listen at and nothing else.
 func (s *starter) spawn(context.Context) error {
-	socket := filepath.Join(s.cfg.Dir, proto.SocketName)
+	socket := filepath.Join(s.r.dir(s.id), proto.SocketName)
 	listener, err := unixsock.Listen(socket)
 	if err != nil {
 		return err
@@ -116,7 +119,7 @@ func (s *starter) spawn(context.Context) error {
 		return err
 	}
 	defer null.Close()
-	output, err := os.OpenFile(filepath.Join(s.cfg.Dir, proto.OutputName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	output, err := os.OpenFile(filepath.Join(s.r.dir(s.id), proto.OutputName), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("start the shim: %w", err)
 	}
@@ -128,7 +131,7 @@ func (s *starter) spawn(context.Context) error {
 		return err
 	}
 	defer leaf.Close()
-	s.proc, err = os.StartProcess(s.r.cfg.Shim, []string{"windlass-shim", s.r.cfg.RunDir.Instance(), strconv.FormatInt(s.cfg.ID, 10)}, &os.ProcAttr{
+	s.proc, err = os.StartProcess(s.r.cfg.Shim, []string{"windlass-shim", s.r.cfg.RunDir.Instance(), strconv.FormatInt(s.record.ID, 10)}, &os.ProcAttr{
 		Dir: "/", Env: []string{"GOMAXPROCS=1", "GOTRACEBACK=single"}, Files: []*os.File{null, output, output, listener},
 		Sys: &syscall.SysProcAttr{Setsid: true, UseCgroupFD: true, CgroupFD: int(leaf.Fd())},
 	})
@@ -183,7 +186,7 @@ func (s *starter) order(ctx context.Context) error {
 
 // crash gives the end of what the shim wrote, which is nothing but the report of a crash.
 func (s *starter) crash() string {
-	b, err := os.ReadFile(filepath.Join(s.cfg.Dir, proto.OutputName))
+	b, err := os.ReadFile(filepath.Join(s.r.dir(s.id), proto.OutputName))
 	if err != nil || len(b) == 0 {
 		return ""
 	}

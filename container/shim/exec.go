@@ -6,7 +6,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -40,7 +42,6 @@ func (c *container) exec(conn *unixsock.Conn, req *proto.Exec, files []*os.File)
 		}
 		return err
 	}
-	defer unix.Close(pidfd)
 	reply, give := proto.Reply{PID: pid}, []*os.File{}
 	if master != nil {
 		give = append(give, master)
@@ -49,15 +50,25 @@ func (c *container) exec(conn *unixsock.Conn, req *proto.Exec, files []*os.File)
 	if master != nil {
 		master.Close()
 	}
+	var mu sync.Mutex // held where the pidfd is used or closed: its number may be another's afterwards
+	ended := false
 	go func() {
 		var none proto.Request
 		for err == nil { // nothing more is said on this connection; it ends when the caller goes
 			_, err = conn.Receive(&none)
 		}
-		_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
+		mu.Lock()
+		defer mu.Unlock()
+		if !ended {
+			_ = unix.PidfdSendSignal(pidfd, unix.SIGKILL, nil, 0)
+		}
 	}()
 	exit := <-exited
 	_ = conn.Send(proto.Reply{Exit: &exit})
+	mu.Lock()
+	defer mu.Unlock()
+	ended = true
+	unix.Close(pidfd)
 	return nil
 }
 
@@ -105,31 +116,57 @@ func (c *container) spawn(req *proto.Exec, stdio [3]int) (pid, pidfd int, exited
 
 	c.reap.Lock()
 	defer c.reap.Unlock()
-	child, err := prog.Start(0, attach, !c.cfg.Time)
+	child, err := c.startInside(prog, attach)
 	if err != nil {
-		return 0, -1, nil, fmt.Errorf("exec: %w", err)
+		return 0, -1, nil, err
 	}
-	defer unix.Close(child.Pidfd) // of the process that entered and cloned; the reaper buries it
-	pid, err = child.Result()
-	if err != nil {
+	if _, err = child.Result(); err != nil {
+		unix.Close(child.Pidfd) // the reaper buries it
 		return 0, -1, nil, c.explainSpawn(req, err)
 	}
-	pidfd, err = unix.PidfdOpen(pid, 0) // it is a child that is not reaped while reap is held: the pid is its own
-	if err != nil {
-		return 0, -1, nil, fmt.Errorf("exec: %w", err)
-	}
 	exited = make(chan proto.Exit, 1)
-	c.children[pid] = exited
-	return pid, pidfd, exited, nil
+	c.children[child.PID] = exited
+	return child.PID, child.Pidfd, exited, nil
 }
 
-// execProgram enters the container, clones once more, since only a child is in another pid namespace, and executes. The child is made
-// the shim's by CLONE_PARENT.
+// startInside clones into the container's pid namespace, in which only children can be: the calling thread names it as theirs, and takes
+// that back. Were that to fail, the thread would go with its goroutine, which stays locked to it.
+func (c *container) startInside(prog *sysprog.Program, cgroup int) (*sysprog.Child, error) {
+	runtime.LockOSThread()
+	own, err := unix.Open("/proc/thread-self/ns/pid", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, fmt.Errorf("exec: %w", err)
+	}
+	defer unix.Close(own)
+	if err := unix.Setns(c.pidfd, unix.CLONE_NEWPID); err != nil {
+		runtime.UnlockOSThread()
+		return nil, c.explainEnter(err)
+	}
+	child, err := prog.Start(0, cgroup, !c.cfg.Time)
+	if unix.Setns(own, unix.CLONE_NEWPID) == nil {
+		runtime.UnlockOSThread()
+	}
+	if err != nil {
+		return nil, c.explainEnter(err)
+	}
+	return child, nil
+}
+
+// explainEnter says why no process could be made in the container. There is no room for one (ENOMEM) once its first process has ended.
+func (c *container) explainEnter(err error) error {
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.EINVAL) {
+		return fault.New(fault.BadState, "exec: the container has ended: %w", err)
+	}
+	return fmt.Errorf("exec: enter the container: %w", err)
+}
+
+// execProgram enters the other namespaces of the container and executes.
 func (c *container) execProgram(req *proto.Exec, joins []int, stdio [3]int) *sysprog.Program {
 	cfg := c.cfg
 	b := &builder{cfg: cfg}
 	b.enterGroups(joins)
-	flags := uintptr(namespaces | unix.CLONE_NEWCGROUP)
+	flags := uintptr(namespaces&^unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP)
 	if cfg.Net {
 		flags |= unix.CLONE_NEWNET
 	}
@@ -140,11 +177,6 @@ func (c *container) execProgram(req *proto.Exec, joins []int, stdio [3]int) *sys
 		flags |= unix.CLONE_NEWTIME
 	}
 	b.Call("enter the container", unix.SYS_SETNS, uintptr(c.pidfd), flags)
-	args := &sysprog.CloneArgs{Flags: unix.CLONE_PARENT}
-	if !cfg.Time {
-		args.Flags |= unix.CLONE_VM
-	}
-	b.Fork("clone in the container", args)
 	if cfg.UserNS {
 		b.Call("become group 0 of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
 		b.Call("become user 0 of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)

@@ -17,16 +17,19 @@ import (
 
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
 
-// start prepares everything and starts the first process. When it returns an error nothing runs; what was prepared goes with the
-// shim.
-func (c *container) start() error {
+// start prepares what is left to prepare and starts the first process. It takes over what has been grown. When it returns an error
+// nothing runs; what was prepared goes with the shim.
+func (c *container) start(t *trees, err error) error {
 	cfg := c.cfg
-	t, err := grow(cfg)
+	if err == nil && cfg.IDBase != 0 {
+		t.close()
+		t, err = grow(cfg.IDBase)
+	}
 	defer t.close()
 	if err != nil {
 		return err
 	}
-	if err := furnishDev(t.dev, cfg.IDBase); err != nil {
+	if err := t.take(cfg); err != nil {
 		return err
 	}
 	if c.notify, err = furnishRun(t.run, cfg); err != nil {

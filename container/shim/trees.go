@@ -40,13 +40,11 @@ func closeFD(fd int) {
 	}
 }
 
-// grow makes all trees of a container. On an error the caller closes what there is.
-func grow(cfg *proto.Config) (t *trees, err error) {
+// grow makes the trees that every container has, and fills its /dev. Their files belong to base, the root of the container. On an error
+// the caller closes what there is.
+func grow(base uint32) (t *trees, err error) {
 	t = &trees{root: -1, dev: -1, pts: -1, shm: -1, run: -1, tmp: -1, sys: -1}
-	if t.root, err = cloneTree(cfg.Root, true, unix.MOUNT_ATTR_NODEV); err != nil {
-		return t, fmt.Errorf("take the root file system: %w", err)
-	}
-	ids := "uid=" + strconv.Itoa(int(cfg.IDBase)) + ",gid=" + strconv.Itoa(int(cfg.IDBase))
+	ids := "uid=" + strconv.Itoa(int(base)) + ",gid=" + strconv.Itoa(int(base))
 	tmpfs := func(fd *int, options string, attrs int) {
 		if err == nil {
 			*fd, err = newMount("tmpfs", "tmpfs,"+ids+","+options, attrs)
@@ -60,16 +58,24 @@ func grow(cfg *proto.Config) (t *trees, err error) {
 	if err != nil {
 		return t, err
 	}
-	pts := fmt.Sprintf("devpts,ptmxmode=0666,mode=620,uid=%d,gid=%d", cfg.IDBase, cfg.IDBase+ttyGroup)
+	pts := fmt.Sprintf("devpts,ptmxmode=0666,mode=620,uid=%d,gid=%d", base, base+ttyGroup)
 	if t.pts, err = newMount("devpts", pts, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC); err != nil {
 		return t, err
 	}
+	return t, furnishDev(t.dev, base)
+}
+
+// take adds what the node has for this container: its root and its binds.
+func (t *trees) take(cfg *proto.Config) (err error) {
+	if t.root, err = cloneTree(cfg.Root, true, unix.MOUNT_ATTR_NODEV); err != nil {
+		return fmt.Errorf("take the root file system: %w", err)
+	}
 	if cfg.UserNS && !cfg.Net { // sysfs shows a network namespace, and the container owns none
 		if t.sys, err = cloneTree("/sys", false, unix.MOUNT_ATTR_RDONLY); err != nil {
-			return t, err
+			return err
 		}
 	}
-	return t, t.growBinds(cfg.Binds)
+	return t.growBinds(cfg.Binds)
 }
 
 // ttyGroup is the gid of group tty, the same everywhere.
