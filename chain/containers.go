@@ -14,106 +14,6 @@ import (
 // forceGrace bounds the grace of a running container that is deleted by force: the answer has to come within 60 s.
 const forceGrace = 20 * time.Second
 
-// Attachments lists the attachments, oldest first: all, or the one with the id, or those of a kind.
-func (c *Chain) Attachments(id *int64, kind string) ([]*models.Attach, error) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	views := []*models.Attach{}
-	found, err := c.pick(KindAttach, id)
-	for _, o := range found {
-		if kind == "" || string(o.attach.Kind) == kind {
-			views = append(views, c.viewAttach(o))
-		}
-	}
-	return views, err
-}
-
-// Attach raises an attachment held by its client.
-func (c *Chain) Attach(ctx context.Context, spec *models.Attach) (*models.Attach, error) {
-	end, err := c.begin()
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	p := planner{c: c}
-	o, err := p.attach(spec, false, 0)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.raise(ctx, &p.plan); err != nil {
-		return nil, err
-	}
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.viewAttach(o), nil
-}
-
-// Detach takes down an attachment.
-func (c *Chain) Detach(ctx context.Context, id int64, force bool) (*models.Attach, error) {
-	end, err := c.begin()
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	var view *models.Attach
-	err = c.remove(ctx, KindAttach, id, force, func(o *object) { view = c.viewAttach(o) })
-	if err != nil {
-		return nil, err
-	}
-	view.State = string(Gone)
-	return view, nil
-}
-
-// Mounts lists the mounts, oldest first: all, or the one with the id, or those of a kind.
-func (c *Chain) Mounts(id *int64, kind string) ([]*models.Mount, error) {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	views := []*models.Mount{}
-	found, err := c.pick(KindMount, id)
-	for _, o := range found {
-		if kind == "" || string(o.mount.Kind) == kind {
-			views = append(views, c.viewMount(o))
-		}
-	}
-	return views, err
-}
-
-// Mount raises a mount held by its client, with all that it defines.
-func (c *Chain) Mount(ctx context.Context, spec *models.Mount) (*models.Mount, error) {
-	end, err := c.begin()
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	p := planner{c: c}
-	o, err := p.mount(spec, 0)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.raise(ctx, &p.plan); err != nil {
-		return nil, err
-	}
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.viewMount(o), nil
-}
-
-// Unmount takes down a mount.
-func (c *Chain) Unmount(ctx context.Context, id int64, force bool) (*models.Mount, error) {
-	end, err := c.begin()
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	var view *models.Mount
-	err = c.remove(ctx, KindMount, id, force, func(o *object) { view = c.viewMount(o) })
-	if err != nil {
-		return nil, err
-	}
-	view.State = string(Gone)
-	return view, nil
-}
-
 // Containers lists the containers, oldest first: all, or the one with the id or the name, or those in a state.
 func (c *Chain) Containers(id *int64, name *string, state string) ([]*models.Container, error) {
 	c.mu.RLock()
@@ -141,35 +41,17 @@ func (c *Chain) Containers(id *int64, name *string, state string) ([]*models.Con
 // CreateContainer raises a container with all that it defines, and starts it when its state is running. When it cannot be started,
 // nothing of it is left.
 func (c *Chain) CreateContainer(ctx context.Context, spec *models.Container) (*models.Container, error) {
-	end, err := c.begin()
-	if err != nil {
-		return nil, err
-	}
-	defer end()
 	if spec.State != "" && spec.State != models.ContainerStateCreated && spec.State != models.ContainerStateRunning {
 		return nil, fault.New(fault.Invalid, "state %q cannot be asked for at creation: created or running", spec.State)
 	}
-	p := planner{c: c}
-	o, err := p.container(spec)
-	if err != nil {
-		return nil, err
-	}
-	p.plan.start = spec.State == models.ContainerStateRunning
-	if err := c.raise(ctx, &p.plan); err != nil {
-		return nil, err
-	}
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.viewContainer(o), nil
+	return define(ctx, c, c.viewContainer, func(p *planner) (*object, error) {
+		p.plan.start = spec.State == models.ContainerStateRunning
+		return p.container(spec)
+	})
 }
 
 // DeleteContainer takes down a container, by id or by name. One that runs is stopped first when force is set.
 func (c *Chain) DeleteContainer(ctx context.Context, id *int64, name *string, force bool) (*models.Container, error) {
-	end, err := c.begin()
-	if err != nil {
-		return nil, err
-	}
-	defer end()
 	o, err := c.containerBy(id, name)
 	if err != nil {
 		return nil, err
@@ -184,11 +66,7 @@ func (c *Chain) DeleteContainer(ctx context.Context, id *int64, name *string, fo
 		return nil, err
 	}
 	defer release()
-	var view *models.Container
-	if err := c.remove(ctx, KindContainer, int64(o.id), force, func(o *object) { view = c.viewContainer(o) }); err != nil {
-		return nil, err
-	}
-	return view, nil
+	return takeAway(ctx, c, KindContainer, int64(o.id), force, c.viewContainer)
 }
 
 // end stops a container and waits for its end, but not for long: what still runs then, Remove kills.
@@ -227,9 +105,7 @@ func (c *Chain) SetContainerState(ctx context.Context, id *int64, name *string, 
 	if err != nil {
 		return nil, err
 	}
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.viewContainer(o), nil
+	return viewOf(c, o, c.viewContainer), nil
 }
 
 // WaitContainer returns the container when it has ended, is ready or runs.
