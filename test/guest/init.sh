@@ -3,7 +3,7 @@
 # The first process of the guest, in the initial file system. Its root is nothing that pivot_root can leave, so it goes to another: the second
 # disk, an ext4 with Debian, as a node's disk is. On it an overlay can lie, and before Linux 6.3 no tmpfs can be shown in a user namespace.
 bb=/bin/busybox
-step() { "$bb" "$@" || { echo "guest: failed: $*"; "$bb" poweroff -f; }; }
+step() { "$bb" "$@" || { echo "guest: failed: $*"; "$bb" ls -l / /newroot; "$bb" poweroff -f; }; }
 
 step mount -t proc proc /proc
 step mount -t sysfs sysfs /sys

@@ -43,7 +43,8 @@ func boot(t *testing.T, initrd string) *machine {
 	m := &machine{console: filepath.Join(dir, "console"), lines: make(chan string, 64)}
 	root := filepath.Join(dir, "root")
 	must(t, nil, "truncate", "-s", "3G", root)
-	must(t, nil, "mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", "-O", "^has_journal", "-d", filepath.Join(cacheDir(), "debian-rootfs"), root)
+	// Under the lock of test/rootfs.sh, which may be making the tree anew.
+	must(t, nil, "flock", "--shared", filepath.Join(cacheDir(), "lock"), "mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", "-O", "^has_journal", "-d", filepath.Join(cacheDir(), "debian-rootfs"), root)
 	disk := func(file, options string) string { return "if=virtio,format=raw,cache=unsafe,file=" + file + options }
 	cmd := exec.Command("qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024", "-nodefaults", "-no-reboot",
 		"-display", "none", "-serial", "file:"+m.console, "-serial", "stdio", "-kernel", filepath.Join(cacheDir(), "kernel/vmlinuz"), "-initrd", initrd,
