@@ -1,25 +1,16 @@
 package attachtest
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"fmt"
-	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/windlass-hpc/windlass/attach"
+	"github.com/windlass-hpc/windlass/internal/crashtest"
 	"github.com/windlass-hpc/windlass/internal/failpoint"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
-
-// orderVar is the variable that makes the test binary a child and tells it what to do.
-const orderVar = "WINDLASS_ATTACHTEST_ORDER"
 
 // order is what a child does.
 type order struct {
@@ -32,23 +23,8 @@ type order struct {
 
 // Main is the body of TestMain: it runs the tests, or what one of them has ordered of this process.
 func Main(m *testing.M, s Suite) {
-	text := os.Getenv(orderVar)
-	if text == "" {
-		os.Exit(m.Run())
-	}
-	var o order
-	if err := json.Unmarshal([]byte(text), &o); err != nil {
-		fmt.Println("order:", err)
-		os.Exit(2)
-	}
-	fmt.Println("start")
-	if err := o.carryOut(s.New(o.Instance)); err != nil {
-		fmt.Println("failed:", err)
-		os.Exit(1)
-	}
-	fmt.Println("done")
-	_, _ = io.Copy(io.Discard, os.Stdin) // until killed, or told to end
-	os.Exit(0)
+	crashtest.Obey(func(o order) error { return o.carryOut(s.New(o.Instance)) })
+	os.Exit(m.Run())
 }
 
 func (o order) carryOut(d attach.Driver) error {
@@ -65,142 +41,48 @@ func (o order) carryOut(d attach.Driver) error {
 	return err
 }
 
-// child is a process that carries out an order.
-type child struct {
-	cmd   *exec.Cmd
-	stdin io.Closer
-	out   *bufio.Reader
+func (f fixture) order(spec *models.Attach) order {
+	return order{Instance: f.instance, ID: 1, Spec: spec}
 }
 
-func (f fixture) child(t testing.TB, o order, env ...string) *child {
-	t.Helper()
-	o.Instance = f.instance
-	text, err := json.Marshal(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(append(os.Environ(), orderVar+"="+string(text)), env...)
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	return &child{cmd, stdin, bufio.NewReader(stdout)}
-}
-
-// line waits for the next line; "" when the child has ended.
-func (c *child) line() string {
-	s, _ := c.out.ReadString('\n')
-	return strings.TrimSuffix(s, "\n")
-}
-
-func (c *child) kill() {
-	_ = c.cmd.Process.Kill()
-	_ = c.cmd.Wait()
-}
-
-// end lets the child run to its end and gives its last line.
-func (c *child) end() string {
-	last := ""
-	for {
-		line := c.line()
-		if line == "" {
-			_ = c.stdin.Close()
-			_ = c.cmd.Wait()
-			return last
-		}
-		if last = line; line == "done" {
-			_ = c.stdin.Close()
-		}
-	}
-}
-
-// points lists the failpoints that an order passes, such as `loopback.configure:before#1`. What it did is taken back.
-func (f fixture) points(t *testing.T, o order) []string {
-	t.Helper()
-	trace := filepath.Join(t.TempDir(), "trace")
-	if last := f.child(t, o, "WINDLASS_FAILPOINT_TRACE="+trace).end(); last != "done" {
-		t.Fatalf("the order failed: %s", last)
-	}
-	f.detach(t, attach.Device{ID: o.ID})
-	b, err := os.ReadFile(trace)
-	if err != nil && !os.IsNotExist(err) {
-		t.Fatal(err)
-	}
-	count := map[string]int{}
-	var all []string
-	for _, name := range strings.Fields(string(b)) {
-		count[name]++
-		all = append(all, fmt.Sprintf("%s#%d", name, count[name]))
-	}
-	if !f.Passive && len(all) == 0 {
-		t.Fatal("no failpoint was passed: the driver does not use step.Do")
-	}
-	return all
-}
-
-// kills carries out an order and kills the process that does, at every failpoint or at moments of chance, and calls after each time.
-func (f fixture) kills(t *testing.T, o order, before func(), after func(what string)) {
-	if failpoint.Enabled {
-		before()
-		for _, point := range f.points(t, o) {
-			before()
-			f.child(t, o, "WINDLASS_FAILPOINT="+point+"=kill").end()
-			after("killed at " + point)
-		}
-	} else {
-		for n := range 20 {
-			before()
-			c := f.child(t, o)
-			c.line()
-			time.Sleep(time.Duration(n) * 50 * time.Microsecond)
-			c.kill()
-			after(fmt.Sprintf("killed after %d µs", n*50))
-		}
-	}
-	before()
-	c := f.child(t, o)
-	for range 2 {
-		c.line()
-	}
-	c.kill()
-	after("killed when done")
+// course is how an order is killed: what it did is taken back by detaching.
+func (f fixture) course(t *testing.T, o order) crashtest.Course {
+	undo := func() { f.detach(t, attach.Device{ID: o.ID}) }
+	return crashtest.Course{Order: o, Before: func() {}, Undo: undo, Pause: 50 * time.Microsecond, Passive: f.Passive}
 }
 
 func killed(t *testing.T, f fixture) {
 	spec := f.Spec(t, f.image)
-	f.kills(t, order{ID: 1, Spec: spec}, func() {}, func(what string) {
+	c := f.course(t, f.order(spec))
+	c.After = func(what string) {
 		dev, state := f.probe(t, 1, spec)
 		if state == attach.Ready {
 			check(t, dev, f.content)
-		} else if what == "killed when done" {
+		} else if what == crashtest.Done {
 			t.Errorf("%s: state %d, want ready", what, state)
 		}
 		if state != attach.Gone {
 			f.detach(t, dev)
 		}
 		f.wantGone(t, 1, spec)
-	})
+	}
+	c.Kill(t)
 }
 
 func killedDetaching(t *testing.T, f fixture) {
 	spec := f.Spec(t, f.image)
-	attached := func() { f.attach(t, 1, spec) }
-	f.kills(t, order{ID: 1, Spec: spec, Detach: true}, attached, func(what string) {
+	o := f.order(spec)
+	o.Detach = true
+	c := f.course(t, o)
+	c.Before = func() { f.attach(t, 1, spec) }
+	c.After = func(string) {
 		if dev, state := f.probe(t, 1, spec); state == attach.Ready {
 			check(t, dev, f.content)
 		}
 		f.detach(t, attach.Device{ID: 1})
 		f.wantGone(t, 1, spec)
-	})
+	}
+	c.Kill(t)
 }
 
 // failing makes each step fail, and hang until the context ends. Only a build with failpoints can.
@@ -209,13 +91,12 @@ func failing(t *testing.T, f fixture) {
 		return
 	}
 	spec := f.Spec(t, f.image)
-	for _, point := range f.points(t, order{ID: 1, Spec: spec}) {
+	o := f.order(spec)
+	points := f.course(t, o).Points(t)
+	o.Timeout = 100 * time.Millisecond
+	for _, point := range points {
 		for _, action := range []string{"error", "hang"} {
-			o := order{ID: 1, Spec: spec, Timeout: 100 * time.Millisecond}
-			last := f.child(t, o, "WINDLASS_FAILPOINT="+point+"="+action).end()
-			if !strings.HasPrefix(last, "failed: ") || !strings.Contains(last, "failpoint") {
-				t.Errorf("%s, %s: the child said %q", point, action, last)
-			}
+			crashtest.Fail(t, o, point, action)
 			f.wantGone(t, 1, spec)
 		}
 	}
