@@ -40,6 +40,8 @@ cleanup() {
 	# unshare does not take TERM while its child runs; the child dies with it.
 	while [ -n "$server" ] && kill -KILL "$server" 2>/dev/null; do sleep 0.05; done
 	wait
+	# The forerunner leaves loop devices behind, and everybody's search of them would take longer from run to run.
+	losetup --noheadings --output NAME --associated "$work/debian.squashfs" | xargs --no-run-if-empty --max-args=1 losetup --detach
 	if [ $code -ne 0 ] && [ $code -ne 130 ]; then tail -n 20 "$work/windlass.log" >&2 || true; fi
 	umount "$run" || umount -l "$run"
 	rm -rf --one-file-system "$run" "$work"
