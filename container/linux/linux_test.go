@@ -1,6 +1,7 @@
 package linux_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -92,22 +93,17 @@ func nothingLeft(t *testing.T, dir rundir.Dir) {
 	}
 }
 
-// systemdRoot is made by debootstrap once a machine and shared with other tests; the lock keeps them from making it twice.
-const systemdRoot = "/var/cache/windlass-test/debian-rootfs"
-
+// debian gives the Debian with systemd that all tests share; test/rootfs.sh makes it when it is not there.
 func debian(t *testing.T) string {
 	t.Helper()
-	script := `set -e; exec 9>/var/cache/windlass-test/lock; flock 9; d=` + systemdRoot + `
-	[ -e $d.complete ] && exit 0; rm -rf $d $d.tmp
-	debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,libpam-systemd,iproute2,procps bookworm $d.tmp
-	mv $d.tmp $d; touch $d.complete`
-	if err := os.MkdirAll(filepath.Dir(systemdRoot), 0o755); err != nil {
-		t.Fatal(err)
+	root := filepath.Join(cmp.Or(os.Getenv("WINDLASS_CACHE"), "/var/cache/windlass-test"), "debian-rootfs")
+	if _, err := os.Stat(root + ".complete"); err == nil {
+		return root
 	}
-	if out, err := exec.Command("sh", "-c", script).CombinedOutput(); err != nil {
+	if out, err := exec.Command("../../test/rootfs.sh").CombinedOutput(); err != nil {
 		t.Fatalf("make a Debian root: %v\n%s", err, out)
 	}
-	return systemdRoot
+	return root
 }
 
 func TestConformance(t *testing.T) {

@@ -69,6 +69,11 @@ func (s *starter) begin(ctx context.Context) {
 		s.err = err
 		return
 	}
+	if now.State == container.Exited {
+		if s.err = s.r.sealEnd(ctx, s.id, now); s.err != nil {
+			return
+		}
+	}
 	s.undo.Push("remove the cgroups of all containers", s.r.tidy)
 	if s.err = s.prepareDir(ctx); s.err != nil {
 		return

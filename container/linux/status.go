@@ -125,6 +125,29 @@ func (r *Runtime) lastWords(id container.ID) (*proto.Status, error) {
 	return st, nil
 }
 
+// sealEnd makes sure that the end of an earlier run is written down before anything of it is touched. A shim that could not write its last
+// words, as on a full disk, is still there to tell them: they are written for it, and it goes.
+func (r *Runtime) sealEnd(ctx context.Context, id container.ID, end container.Status) error {
+	words, err := r.lastWords(id)
+	if err != nil || words != nil {
+		return err
+	}
+	last := &proto.Status{State: proto.Exited, ExitCode: end.ExitCode, ExitSignal: end.ExitSignal, OOMKilled: end.OOMKilled,
+		Error: end.Error, Started: end.Started, Finished: end.Finished}
+	if err := r.writeLast(ctx, id, last); err != nil {
+		return fmt.Errorf("write down how container %d ended: %w", id, err)
+	}
+	return r.shimGone(ctx, id)
+}
+
+func (r *Runtime) writeLast(ctx context.Context, id container.ID, last *proto.Status) error {
+	data, err := json.Marshal(last)
+	if err != nil {
+		return err
+	}
+	return durable.WriteFile(ctx, filepath.Join(r.dir(id), proto.StatusName), data, 0o600)
+}
+
 // settle ends what a lost shim has left running, and writes the last words in its place.
 func (r *Runtime) settle(ctx context.Context, id container.ID) (container.Status, error) {
 	last := &proto.Status{State: proto.Exited, ExitCode: 128 + int(unix.SIGKILL), ExitSignal: "SIGKILL",
@@ -140,11 +163,7 @@ func (r *Runtime) settle(ctx context.Context, id container.ID) (container.Status
 		if err := os.MkdirAll(r.dir(id), 0o700); err != nil {
 			return err
 		}
-		data, err := json.Marshal(last)
-		if err != nil {
-			return err
-		}
-		return durable.WriteFile(ctx, filepath.Join(r.dir(id), proto.StatusName), data, 0o600)
+		return r.writeLast(ctx, id, last)
 	})
 	return toStatus(last), err
 }
