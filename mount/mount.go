@@ -6,6 +6,7 @@ package mount
 import (
 	"context"
 
+	"github.com/windlass-hpc/windlass/internal/idmap"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
@@ -17,6 +18,10 @@ type ID = models.ID
 type Target struct {
 	Dir     string // the mountpoint; the chain has made it and removes it
 	Scratch string // for what the driver needs beside it; the driver makes it when it needs it and removes it with all that is in it
+	// IDs are those of the user namespace that the mount is the root of, nil when it is of none. A driver whose file system the kernel
+	// cannot show with other ids once it is mounted makes it with these: what belongs to 0 below belongs to IDs.First in the mount. Other
+	// drivers take no notice.
+	IDs *idmap.Range `json:",omitempty"`
 }
 
 // Layer is one link below, in the order in which LayersOf lists them.

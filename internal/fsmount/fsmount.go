@@ -146,24 +146,35 @@ func Takes(fsType string, o Option) (bool, error) {
 // Legacy mounts with mount(2), with options as one text of at most a page: for what an old kernel's fsconfig cannot take. The stage is
 // `FSTYPE.create`. On error nothing is mounted.
 func Legacy(ctx context.Context, fsType, source, target string, flags uintptr, data string) error {
-	if n := os.Getpagesize() - 1; len(data) > n {
-		return fault.Hintf(fault.New(fault.Unsupported, "mount %s: the options have %d bytes and this kernel takes %d", fsType, len(data), n),
-			"use fewer layers or shorter paths, or Linux 6.13 or newer")
-	}
 	if err := CheckFree(target); err != nil {
 		return err
 	}
-	mounted := false
-	err := step.Do(ctx, fsType+".create", func(context.Context) error {
-		mounted = true
-		return legacy(fsType, source, target, flags, data)
-	})
-	if err != nil && mounted {
+	begun, err := legacyCover(ctx, fsType, source, target, flags, data)
+	if err != nil && begun {
 		if uerr := Unmount(context.WithoutCancel(ctx), target); uerr != nil {
 			err = errors.Join(err, uerr)
 		}
 	}
 	return err
+}
+
+// LegacyCover is Legacy where something may be mounted already, which it covers. On error it may be there all the same: the caller
+// unmounts what there is.
+func LegacyCover(ctx context.Context, fsType, source, target string, flags uintptr, data string) error {
+	_, err := legacyCover(ctx, fsType, source, target, flags, data)
+	return err
+}
+
+func legacyCover(ctx context.Context, fsType, source, target string, flags uintptr, data string) (begun bool, err error) {
+	if n := os.Getpagesize() - 1; len(data) > n {
+		return false, fault.Hintf(fault.New(fault.Unsupported, "mount %s: the options have %d bytes and this kernel takes %d", fsType, len(data), n),
+			"use fewer layers or shorter paths, or Linux 6.13 or newer")
+	}
+	err = step.Do(ctx, fsType+".create", func(context.Context) error {
+		begun = true
+		return legacy(fsType, source, target, flags, data)
+	})
+	return begun, err
 }
 
 func legacy(fsType, source, target string, flags uintptr, data string) error {

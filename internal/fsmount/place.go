@@ -24,18 +24,29 @@ func Move(ctx context.Context, mnt *os.File, target string) error {
 	if err := CheckFree(target); err != nil {
 		return err
 	}
-	moved := false
-	err := step.Do(ctx, "mount.move", func(context.Context) error {
+	moved, err := cover(ctx, mnt, target)
+	if err != nil && moved {
+		return takeBack(ctx, mnt, target, err)
+	}
+	return err
+}
+
+// Cover is Move to a place where something may be mounted already, which it covers. On error mnt may be there all the same: the caller
+// unmounts what there is.
+func Cover(ctx context.Context, mnt *os.File, target string) error {
+	_, err := cover(ctx, mnt, target)
+	return err
+}
+
+func cover(ctx context.Context, mnt *os.File, target string) (moved bool, err error) {
+	err = step.Do(ctx, "mount.move", func(context.Context) error {
 		if err := unix.MoveMount(int(mnt.Fd()), "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 			return wrap(err, "move %s to %s", mnt.Name(), target)
 		}
 		moved = true
 		return nil
 	})
-	if err != nil && moved {
-		return takeBack(ctx, mnt, target, err)
-	}
-	return err
+	return moved, err
 }
 
 // takeBack unmounts what was moved by a step that then failed.
@@ -86,6 +97,9 @@ type Attr struct {
 	Set, Clear  uint64 // MOUNT_ATTR_* bits
 	Propagation uint64 // MS_PRIVATE, MS_SLAVE, MS_SHARED, or 0 for as it is
 	Recursive   bool   // also of what is mounted below
+	// Users is a user namespace whose ids the mount is to show, or nil. Only a mount that has never been attached takes one, and only
+	// of a file system that can: else the kernel answers EINVAL.
+	Users *os.File
 }
 
 // SetAttr changes a mount, detached or not, all of it or nothing. The stage is "mount.setattr".
@@ -95,6 +109,10 @@ func SetAttr(ctx context.Context, mnt *os.File, a Attr) error {
 		flags |= unix.AT_RECURSIVE
 	}
 	attr := unix.MountAttr{Attr_set: a.Set, Attr_clr: a.Clear, Propagation: a.Propagation}
+	if a.Users != nil {
+		attr.Attr_set |= unix.MOUNT_ATTR_IDMAP
+		attr.Userns_fd = uint64(a.Users.Fd())
+	}
 	return step.Do(ctx, "mount.setattr", func(context.Context) error {
 		err := unix.MountSetattr(int(mnt.Fd()), "", flags, &attr)
 		if errors.Is(err, unix.ENOSYS) {

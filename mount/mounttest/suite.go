@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/idmap"
 	"github.com/windlass-hpc/windlass/internal/mountinfo"
 	"github.com/windlass-hpc/windlass/mount"
 	"github.com/windlass-hpc/windlass/swagger/models"
@@ -43,6 +44,7 @@ type Case struct {
 	Below    []mount.Layer
 	Files    map[string]string // what it must show: path in the mount, "" for a mount that is a file, and content
 	Writable bool
+	IDs      *idmap.Range // of mount.Target
 	// Single says that there can be one mount of Spec only; a second one is refused as busy.
 	Single bool
 }
@@ -114,11 +116,33 @@ func NoLeak(t testing.TB, dir string) {
 	}
 }
 
+// Place makes a mountpoint for a test of one's own. When the test ends nothing may be mounted there.
+func Place(t testing.TB) mount.Target {
+	t.Helper()
+	dir := t.TempDir()
+	target := mount.Target{Dir: filepath.Join(dir, "m"), Scratch: filepath.Join(dir, "s")}
+	if err := os.Mkdir(target.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { NoLeak(t, dir) })
+	return target
+}
+
+// Mounted mounts spec as 1 at a place of its own.
+func Mounted(t testing.TB, d mount.Driver, spec *models.Mount, below ...mount.Layer) mount.Active {
+	t.Helper()
+	a, err := d.Mount(t.Context(), 1, spec, below, Place(t))
+	if err != nil {
+		t.Fatalf("mount: %v (%s)", err, fault.HintOf(err))
+	}
+	return a
+}
+
 // target makes the mountpoint of an id, as the chain does.
 func (f fixture) target(t testing.TB, id mount.ID) mount.Target {
 	t.Helper()
 	name := strconv.FormatInt(int64(id), 10)
-	target := mount.Target{Dir: filepath.Join(f.dir, "mounts", name), Scratch: filepath.Join(f.dir, "scratch", name)}
+	target := mount.Target{Dir: filepath.Join(f.dir, "mounts", name), Scratch: filepath.Join(f.dir, "scratch", name), IDs: f.IDs}
 	if err := os.Mkdir(target.Dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		t.Fatal(err)
 	}

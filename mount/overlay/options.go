@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -55,7 +56,11 @@ func (s *stack) attrs() uint64 {
 func (s *stack) data() (string, uintptr) {
 	var lower []string
 	for _, l := range s.lower {
-		lower = append(lower, escape(l.Name(), ":"))
+		path := escape(l.Name(), ":")
+		if s.ids != nil { // they cover each other, so no other path leads to them
+			path = "/proc/self/fd/" + strconv.Itoa(int(l.Fd()))
+		}
+		lower = append(lower, path)
 	}
 	words, flags := []string{"lowerdir=" + strings.Join(lower, ":")}, uintptr(unix.MS_RDONLY)
 	if s.upper != nil {

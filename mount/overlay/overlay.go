@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -38,7 +39,7 @@ func (*Driver) Kind() string { return string(models.MountKindOverlay) }
 func (*Driver) Validate(spec *models.Mount) error { return validate(spec) }
 
 // Mount makes the place for what is written, and the overlay above it. What is made is in this order, and goes in the reverse one:
-// target.Scratch, the tmpfs on it, its directories, the overlay.
+// target.Scratch, the tmpfs on it, its directories, the overlay. With target.IDs copies of the lower layers come before all that (shift.go).
 func (d *Driver) Mount(ctx context.Context, id mount.ID, spec *models.Mount, below []mount.Layer, target mount.Target) (a mount.Active, err error) {
 	if err := validate(spec); err != nil {
 		return mount.Active{}, err
@@ -46,7 +47,7 @@ func (d *Driver) Mount(ctx context.Context, id mount.ID, spec *models.Mount, bel
 	if err := target.CheckUnused(); err != nil {
 		return mount.Active{}, err
 	}
-	var s stack
+	s := stack{ids: target.IDs}
 	defer s.close()
 	if err := s.openLowers(below); err != nil {
 		return mount.Active{}, err
@@ -58,16 +59,23 @@ func (d *Driver) Mount(ctx context.Context, id mount.ID, spec *models.Mount, bel
 		}
 		err = u.Unwind(ctx, err)
 	}()
+	if s.ids != nil {
+		u.Push("unmount the layers", func(ctx context.Context) error { return fsmount.Unmount(ctx, target.Dir) })
+		if err := s.shiftLowers(ctx, target.Dir); err != nil {
+			return mount.Active{}, err
+		}
+	}
 	u.Push("clean "+target.Scratch, func(ctx context.Context) error { return clean(ctx, target) })
 	if err := d.openUpper(ctx, spec, below, target, &s, &u); err != nil {
 		return mount.Active{}, err
 	}
+	upper, work := s.names()
 	if err := d.place(ctx, &s, target); err != nil {
 		return mount.Active{}, explain(err)
 	}
 	u.Push("unmount", func(ctx context.Context) error { return fsmount.Unmount(ctx, target.Dir) })
-	if a, err = active(id, target); err == nil && s.upper != nil {
-		a.Upperdir, a.Workdir = s.upper.Name(), s.work.Name()
+	if a, err = active(id, target); err == nil && upper != "" {
+		a.Upperdir, a.Workdir = upper, work
 	}
 	return a, err
 }
@@ -99,15 +107,26 @@ func (d *Driver) place(ctx context.Context, s *stack, target mount.Target) error
 	if err != nil {
 		return err
 	}
-	if !byFile {
+	if !byFile && s.ids == nil {
 		data, flags := s.data()
 		return fsmount.Legacy(ctx, "overlay", "overlay", target.Dir, flags, data)
 	}
-	mnt, err := fsmount.Create(ctx, "overlay", s.options(), s.attrs())
+	var mnt *os.File
+	if byFile {
+		mnt, err = fsmount.Create(ctx, "overlay", s.options(), s.attrs())
+	} else {
+		mnt, err = s.createOver(ctx, target.Dir)
+	}
 	if err != nil {
 		return err
 	}
 	defer mnt.Close()
+	if s.ids != nil {
+		s.closeLayers() // open files would keep them busy
+		if err := fsmount.Unmount(ctx, target.Dir); err != nil {
+			return err
+		}
+	}
 	return fsmount.Move(ctx, mnt, target.Dir)
 }
 

@@ -111,6 +111,16 @@ func TestDriver(t *testing.T) {
 			below := append(lowers(mounttest.Tree(t)), upperLayer(tmpfs(t)))
 			return mounttest.Case{Spec: spec(1, up), Below: below, Files: mounttest.Files(), Writable: true, Single: true}
 		},
+		"with the ids of a user namespace": func(t testing.TB) mounttest.Case {
+			return mounttest.Case{Spec: spec(2, nil), Below: lowers(odd(t, nil), squashfs(t)), Files: mounttest.Files(), Writable: true, IDs: container()}
+		},
+		"with the ids of a user namespace, kept upper": func(t testing.TB) mounttest.Case {
+			up := &models.OverlayUpper{Path: odd(t, nil)}
+			return mounttest.Case{Spec: spec(1, up), Below: lowers(squashfs(t)), Files: mounttest.Files(), Writable: true, Single: true, IDs: container()}
+		},
+		"with the ids of a user namespace, read-only": func(t testing.TB) mounttest.Case {
+			return mounttest.Case{Spec: readOnlySpec(1), Below: lowers(squashfs(t)), Files: mounttest.Files(), IDs: container()}
+		},
 		"read-only": func(t testing.TB) mounttest.Case {
 			return mounttest.Case{Spec: readOnlySpec(1), Below: lowers(squashfs(t)), Files: mounttest.Files()}
 		},

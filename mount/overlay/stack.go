@@ -4,6 +4,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/internal/idmap"
 )
 
 // The directories that this package makes.
@@ -15,10 +17,11 @@ const (
 
 // stack is what an overlay is made of, held open, so that nothing can be put in the place of what was checked.
 type stack struct {
-	lower       []*os.File // uppermost first
-	base        *os.File   // where upper and work lie
-	upper, work *os.File   // nil without an upper
-	release     func()     // gives the upper free for other calls; may be nil
+	lower       []*os.File   // uppermost first
+	base        *os.File     // where upper and work lie
+	upper, work *os.File     // nil without an upper
+	release     func()       // gives the upper free for other calls; may be nil
+	ids         *idmap.Range // that the overlay is to show; nil for those of the layers
 }
 
 func (s *stack) closeLayers() {
@@ -35,6 +38,14 @@ func (s *stack) close() {
 	if s.release != nil {
 		s.release()
 	}
+}
+
+// names are the paths of upper and work, empty without an upper.
+func (s *stack) names() (upper, work string) {
+	if s.upper == nil {
+		return "", ""
+	}
+	return s.upper.Name(), s.work.Name()
 }
 
 // openDir opens a directory O_PATH.

@@ -159,16 +159,23 @@ func (s *stack) makeDirs(ctx context.Context) (made []string, err error) {
 		if slices.Contains(made, upperName) {
 			return s.dressUpper()
 		}
-		return nil
+		return s.checkOwner()
 	})
 	return made, err
 }
 
-// dressUpper gives a new upper the owner and mode of the uppermost lower's root, since the overlay's root shows those of the upper.
+// dressUpper gives a new upper the owner and mode of the uppermost lower's root, since the overlay's root shows those of the upper. An
+// owner who is not among the ids of the stack, which shows as nobody, is replaced by their root.
 func (s *stack) dressUpper() error {
 	var st unix.Stat_t
 	if err := unix.Fstat(int(s.lower[0].Fd()), &st); err != nil {
 		return fmt.Errorf("stat %s: %w", s.lower[0].Name(), err)
+	}
+	if s.ids != nil && !s.ids.Has(st.Uid) {
+		st.Uid = s.ids.First
+	}
+	if s.ids != nil && !s.ids.Has(st.Gid) {
+		st.Gid = s.ids.First
 	}
 	if err := unix.Fchown(int(s.upper.Fd()), int(st.Uid), int(st.Gid)); err != nil {
 		return upperFault(err, "chown %s", s.upper.Name())
