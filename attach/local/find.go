@@ -11,6 +11,7 @@ import (
 	"github.com/windlass-hpc/windlass/attach"
 	"github.com/windlass-hpc/windlass/internal/blockdev"
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/safepath"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
@@ -66,20 +67,11 @@ func number(path string) (uint64, error) {
 	case st.Mode&unix.S_IFMT == unix.S_IFBLK:
 		return uint64(st.Rdev), nil
 	}
-	what, hint := "something else", "name a block device, such as /dev/sdb or a link in /dev/disk/by-id"
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		what, hint = "a file", "use an attachment of kind loopback for it"
-	case unix.S_IFDIR:
-		what = "a directory"
-	case unix.S_IFIFO:
-		what = "a fifo"
-	case unix.S_IFSOCK:
-		what = "a socket"
-	case unix.S_IFCHR:
-		what = "a character device"
+	hint := "name a block device, such as /dev/sdb or a link in /dev/disk/by-id"
+	if st.Mode&unix.S_IFMT == unix.S_IFREG {
+		hint = "use an attachment of kind loopback for it"
 	}
-	return 0, fault.Hintf(fault.New(fault.Invalid, "local.path: %s is %s, not a block device", path, what), "%s", hint)
+	return 0, fault.Hintf(fault.New(fault.Invalid, "local.path: %s is %s, not a block device", path, safepath.TypeName(st.Mode)), "%s", hint)
 }
 
 // node gives the path of the device's node: where the kernel wants it, else what asked resolves to. Either must be a node of the device

@@ -65,25 +65,14 @@ func locate(l *models.AttachLoopback, base attach.Base) (*os.File, error) {
 }
 
 func checkType(path string, mode uint32) error {
-	var what string
 	switch mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		return nil
 	case unix.S_IFBLK:
 		err := fault.New(fault.Invalid, "loopback.path: %q is a block device, not a file", path)
 		return fault.Hintf(err, "use an attachment of kind local for it")
-	case unix.S_IFDIR:
-		what = "a directory"
-	case unix.S_IFIFO:
-		what = "a fifo"
-	case unix.S_IFSOCK:
-		what = "a socket"
-	case unix.S_IFCHR:
-		what = "a character device"
-	default:
-		what = "something else"
 	}
-	err := fault.New(fault.Invalid, "loopback.path: %q is %s, not a file", path, what)
+	err := fault.New(fault.Invalid, "loopback.path: %q is %s, not a file", path, safepath.TypeName(mode))
 	return fault.Hintf(err, "a loop device needs a regular file, such as an image")
 }
 

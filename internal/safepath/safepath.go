@@ -61,3 +61,22 @@ func OpenInRootAt(dir int, path string, flags int, mode uint64) (*os.File, error
 	}
 	return nil, &os.PathError{Op: "open", Path: path, Err: unix.EAGAIN}
 }
+
+// TypeName says in words what a file of this mode (st_mode) is, such as `a directory`; a regular one is `a file`.
+func TypeName(mode uint32) string {
+	switch mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return "a file"
+	case unix.S_IFDIR:
+		return "a directory"
+	case unix.S_IFIFO:
+		return "a fifo"
+	case unix.S_IFSOCK:
+		return "a socket"
+	case unix.S_IFBLK:
+		return "a block device"
+	case unix.S_IFCHR:
+		return "a character device"
+	}
+	return "something else"
+}
