@@ -53,14 +53,22 @@ func unmountOne(ctx context.Context, target string) error {
 		case !errors.Is(err, unix.EBUSY):
 			return wrap(err, "unmount %s", target)
 		}
-		if time.Now().After(deadline) {
-			return busy(target)
+		if err := patience(ctx, target, deadline, pause); err != nil {
+			return err
 		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(busy(target), ctx.Err())
-		case <-time.After(pause):
-		}
+	}
+}
+
+// patience lets a pause pass before the next look at what is busy now; the error says that there is to be none.
+func patience(ctx context.Context, target string, deadline time.Time, pause time.Duration) error {
+	if time.Now().After(deadline) {
+		return busy(target)
+	}
+	select {
+	case <-ctx.Done():
+		return errors.Join(busy(target), ctx.Err())
+	case <-time.After(pause):
+		return nil
 	}
 }
 
@@ -92,13 +100,8 @@ func CheckIdle(ctx context.Context, target string) error {
 		case !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EINTR):
 			return wrap(err, "look whether %s is in use", target)
 		}
-		if time.Now().After(deadline) {
-			return busy(target)
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(busy(target), ctx.Err())
-		case <-time.After(pause):
+		if err := patience(ctx, target, deadline, pause); err != nil {
+			return err
 		}
 	}
 }
