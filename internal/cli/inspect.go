@@ -17,25 +17,12 @@ or JSON with -o json: one object, or a list when several are asked for.`,
 		Args:              needTargets,
 		ValidArgsFunction: a.completeContainers,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			daemon, err := a.connect()
-			if err != nil {
-				return err
-			}
-			var found []object
-			failed := each(args, func(target string) error {
-				o, err := daemon.find(cmd.Context(), target)
-				if err == nil {
-					found = append(found, o)
-				}
-				return err
-			})
-			if len(found) > 0 {
+			return a.onEach(args, func(daemon *api, target string) (object, error) {
+				return daemon.find(cmd.Context(), target)
+			}, func(found []object) error {
 				v := one(found)
-				if err := a.print(v, func(w io.Writer) error { return writeYAML(w, v) }); err != nil {
-					return err
-				}
-			}
-			return failed
+				return a.print(v, func(w io.Writer) error { return writeYAML(w, v) })
+			})
 		},
 	}
 }

@@ -15,30 +15,40 @@ import (
 
 func stopSignals() []os.Signal { return []os.Signal{os.Interrupt, syscall.SIGTERM} }
 
-// onContainers runs fn on each target and answers what it gave: names in a table's place, objects otherwise.
-func (a *app) onContainers(cmd *cobra.Command, targets []string, fn func(ctx context.Context, daemon *api, c *models.Container) (*models.Container, error)) error {
+// onEach runs fn on each target, shows what it gave, if anything, and answers what failed.
+func (a *app) onEach(targets []string, fn func(daemon *api, target string) (object, error), show func([]object) error) error {
 	daemon, err := a.connect()
 	if err != nil {
 		return err
 	}
-	var changed []object
+	var done []object
 	failed := each(targets, func(target string) error {
-		c, err := daemon.container(cmd.Context(), target)
-		if err != nil {
-			return err
+		o, err := fn(daemon, target)
+		if err == nil {
+			done = append(done, o)
 		}
-		if c, err = fn(cmd.Context(), daemon, c); err != nil {
-			return fmt.Errorf("%s %s: %w", cmd.Name(), target, err)
-		}
-		changed = append(changed, c)
-		return nil
+		return err
 	})
-	if len(changed) > 0 {
-		if err := a.answer(changed...); err != nil {
+	if len(done) > 0 {
+		if err := show(done); err != nil {
 			return err
 		}
 	}
 	return failed
+}
+
+// onContainers runs fn on each target and answers what it gave: names in a table's place, objects otherwise.
+func (a *app) onContainers(cmd *cobra.Command, targets []string, fn func(ctx context.Context, daemon *api, c *models.Container) (*models.Container, error)) error {
+	return a.onEach(targets, func(daemon *api, target string) (object, error) {
+		c, err := daemon.container(cmd.Context(), target)
+		if err != nil {
+			return nil, err
+		}
+		if c, err = fn(cmd.Context(), daemon, c); err != nil {
+			return nil, fmt.Errorf("%s %s: %w", cmd.Name(), target, err)
+		}
+		return c, nil
+	}, func(changed []object) error { return a.answer(changed...) })
 }
 
 func (a *app) startCommand() *cobra.Command {
@@ -205,28 +215,18 @@ that stops the container, and takes down what only windlass knows as held. What 
 		Args:              needTargets,
 		ValidArgsFunction: a.completeContainers,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			daemon, err := a.connect()
-			if err != nil {
-				return err
-			}
-			var gone []object
-			failed := each(args, func(target string) error {
+			return a.onEach(args, func(daemon *api, target string) (object, error) {
 				o, err := daemon.find(cmd.Context(), target)
 				if err != nil {
-					return err
+					return nil, err
 				}
 				if o, err = daemon.remove(cmd.Context(), o, force); err != nil {
-					return fmt.Errorf("delete %s: %w", target, err)
+					return nil, fmt.Errorf("delete %s: %w", target, err)
 				}
-				gone = append(gone, o)
-				return nil
+				return o, nil
+			}, func(gone []object) error {
+				return a.print(one(gone), func(w io.Writer) error { return writeGone(w, gone) })
 			})
-			if len(gone) > 0 {
-				if err := a.print(one(gone), func(w io.Writer) error { return writeGone(w, gone) }); err != nil {
-					return err
-				}
-			}
-			return failed
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "stop what runs and take down what is held")
