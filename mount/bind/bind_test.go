@@ -137,18 +137,8 @@ func hostile(t testing.TB) []mounttest.Hostile {
 // place mounts spec and gives where.
 func place(t *testing.T, spec *models.Mount) (mount.Driver, mount.Active) {
 	t.Helper()
-	dir := t.TempDir()
-	target := mount.Target{Dir: filepath.Join(dir, "m"), Scratch: filepath.Join(dir, "s")}
-	if err := os.Mkdir(target.Dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { mounttest.NoLeak(t, dir) })
 	d := newDriver()
-	a, err := d.Mount(t.Context(), 1, spec, nil, target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d, a
+	return d, mounttest.Mounted(t, d, spec)
 }
 
 // TestReadOnlyBindCannotBeWritten is for the forerunner's bind with ro true, which was writable.

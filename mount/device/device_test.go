@@ -125,18 +125,9 @@ func truncated(t testing.TB, fsType string) []mount.Layer {
 // mounted mounts and gives what the kernel says of it.
 func mounted(t *testing.T, spec *models.Mount, below ...mount.Layer) (options, own string) {
 	t.Helper()
-	dir := t.TempDir()
-	target := mount.Target{Dir: filepath.Join(dir, "m"), Scratch: filepath.Join(dir, "s")}
-	if err := os.Mkdir(target.Dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { mounttest.NoLeak(t, dir) })
 	d := newDriver()
-	a, err := d.Mount(t.Context(), 1, spec, below, target)
-	if err != nil {
-		t.Fatalf("mount: %v (%s)", err, fault.HintOf(err))
-	}
-	i, err := fsmount.At(target.Dir)
+	a := mounttest.Mounted(t, d, spec, below...)
+	i, err := fsmount.At(a.Target.Dir)
 	if err != nil || i == nil {
 		t.Fatalf("mountinfo: %v, %v", i, err)
 	}
@@ -180,17 +171,8 @@ func TestCopiesOfOneImageCanAllBeMounted(t *testing.T) {
 		t.Run(fsType, func(t *testing.T) {
 			image := mounttest.Image(t, fsType)
 			one, two := mounttest.Loop(t, image, true), mounttest.Loop(t, image, true)
-			dir := t.TempDir()
-			t.Cleanup(func() { mounttest.NoLeak(t, dir) })
-			target := mount.Target{Dir: filepath.Join(dir, "m"), Scratch: filepath.Join(dir, "s")}
-			if err := os.Mkdir(target.Dir, 0o700); err != nil {
-				t.Fatal(err)
-			}
 			d := newDriver()
-			a, err := d.Mount(t.Context(), 1, spec(fsType, "ro"), []mount.Layer{one}, target)
-			if err != nil {
-				t.Fatal(err)
-			}
+			a := mounttest.Mounted(t, d, spec(fsType, "ro"), one)
 			mounted(t, spec(fsType, "ro"), two)
 			if err := d.Unmount(t.Context(), a, false); err != nil {
 				t.Error(err)
@@ -204,13 +186,7 @@ func TestDirtyJournalOnAReadOnlyDevice(t *testing.T) {
 	image := mounttest.Image(t, "ext4")
 	mounttest.Command(t, "debugfs", "-w", "-R", "feature needs_recovery", image)
 	dev := mounttest.Loop(t, image, true)
-	dir := t.TempDir()
-	target := mount.Target{Dir: filepath.Join(dir, "m"), Scratch: filepath.Join(dir, "s")}
-	if err := os.Mkdir(target.Dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { mounttest.NoLeak(t, dir) })
-	_, err := newDriver().Mount(t.Context(), 1, spec("ext4", "ro"), []mount.Layer{dev}, target)
+	_, err := newDriver().Mount(t.Context(), 1, spec("ext4", "ro"), []mount.Layer{dev}, mounttest.Place(t))
 	if !fault.Is(err, fault.Invalid) || !strings.Contains(fault.HintOf(err), "noload") {
 		t.Errorf("got %v (%s): %s", err, fault.KindOf(err), fault.HintOf(err))
 	}

@@ -44,26 +44,17 @@ func TestDriver(t *testing.T) {
 
 func TestLimitsHold(t *testing.T) {
 	mode := "1777"
-	dir := t.TempDir()
-	target := mount.Target{Dir: filepath.Join(dir, "m"), Scratch: filepath.Join(dir, "s")}
-	if err := os.Mkdir(target.Dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { mounttest.NoLeak(t, dir) })
 	d := newDriver()
-	a, err := d.Mount(t.Context(), 1, spec(&models.MountTmpfs{Size: 1 << 20, Inodes: 16, Mode: &mode}), nil, target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info, err := os.Stat(target.Dir); err != nil || info.Mode().Perm() != 0o777 || info.Mode()&os.ModeSticky == 0 {
+	a := mounttest.Mounted(t, d, spec(&models.MountTmpfs{Size: 1 << 20, Inodes: 16, Mode: &mode}))
+	if info, err := os.Stat(a.Target.Dir); err != nil || info.Mode().Perm() != 0o777 || info.Mode()&os.ModeSticky == 0 {
 		t.Errorf("mode is %v, %v", info.Mode(), err)
 	}
-	if err := os.WriteFile(filepath.Join(target.Dir, "big"), make([]byte, 2<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+	if err := os.WriteFile(filepath.Join(a.Target.Dir, "big"), make([]byte, 2<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("2 MiB into 1 MiB: %v", err)
 	}
 	var last error
 	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"} {
-		last = os.WriteFile(filepath.Join(target.Dir, name), nil, 0o600)
+		last = os.WriteFile(filepath.Join(a.Target.Dir, name), nil, 0o600)
 	}
 	if !errors.Is(last, unix.ENOSPC) {
 		t.Errorf("the 17th file: %v", last)
