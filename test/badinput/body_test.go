@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/windlass-hpc/windlass/swagger/models"
+	"github.com/windlass-hpc/windlass/test/daemon"
 )
 
 const hundredMB = 100 << 20
@@ -29,8 +30,8 @@ func (e *endless) Read(p []byte) (int, error) {
 
 // A large body is refused before it is read, whether its length is told or not; the daemon takes the next request.
 func TestBodyOf100MB(t *testing.T) {
-	n, d := start(t)
-	client := client(t, n)
+	n, d := daemon.Start(t)
+	client := n.Client()
 	for name, length := range map[string]int64{"length told": hundredMB, "length not told": -1} {
 		t.Run(name, func(t *testing.T) {
 			body := io.MultiReader(strings.NewReader(`{"kind":"`), &endless{left: hundredMB - 9})
@@ -53,7 +54,7 @@ func TestBodyOf100MB(t *testing.T) {
 				t.Errorf("%d %d, want 413", resp.StatusCode, e.Code)
 			}
 			says(t, *e.Message, "the body is larger than 4194304 bytes")
-			untouched(t, n, d)
+			daemon.Untouched(t, n, d)
 		})
 	}
 }

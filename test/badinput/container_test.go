@@ -7,11 +7,12 @@ import (
 	"testing"
 
 	"github.com/windlass-hpc/windlass/swagger/models"
+	"github.com/windlass-hpc/windlass/test/daemon"
 	"github.com/windlass-hpc/windlass/test/smallroot"
 )
 
 func TestContainersThatCannotStart(t *testing.T) {
-	root := overlay(squashfs(image(t)))
+	root := overlay(squashfs(smallroot.Image(t)))
 	start := func(command string, more ...string) string {
 		return container(root, command, append([]string{running, `"name":"never"`}, more...)...)
 	}
@@ -34,10 +35,10 @@ func TestContainersThatCannotStart(t *testing.T) {
 
 // What was made without being started can turn out wrong later. It is kept, with the reason, until it is deleted.
 func TestLaterStartThatFails(t *testing.T) {
-	n, d := start(t)
+	n, d := daemon.Start(t)
 	var c models.Container
-	d.Want(http.StatusCreated, http.MethodPost, "/container", container(overlay(squashfs(image(t))), "/sbin/nothing", `"name":"later"`), &c)
-	status, e := refused(t, d, http.MethodPatch, "/container?name=later&state=running", nil)
+	d.Want(http.StatusCreated, http.MethodPost, "/container", container(overlay(squashfs(smallroot.Image(t))), "/sbin/nothing", `"name":"later"`), &c)
+	status, e := daemon.Refused(t, d, http.MethodPatch, "/container?name=later&state=running", nil)
 	if status != http.StatusInternalServerError {
 		t.Errorf("%d, want 500", status)
 	}
@@ -49,16 +50,16 @@ func TestLaterStartThatFails(t *testing.T) {
 	}
 	says(t, list[0].Error, "/sbin/nothing", "no such file in the image")
 	gone(t, d, c.ID)
-	untouched(t, n, d)
+	daemon.Untouched(t, n, d)
 }
 
 func TestNameThatIsTaken(t *testing.T) {
-	n, d := start(t)
-	spec := container(overlay(squashfs(image(t))), smallroot.Waits, running, `"name":"twin"`)
+	n, d := daemon.Start(t)
+	spec := container(overlay(squashfs(smallroot.Image(t))), smallroot.Waits, running, `"name":"twin"`)
 	var c models.Container
 	d.Want(http.StatusCreated, http.MethodPost, "/container", spec, &c)
 	before := n.Left()
-	status, e := refused(t, d, http.MethodPost, "/container", spec)
+	status, e := daemon.Refused(t, d, http.MethodPost, "/container", spec)
 	if status != http.StatusConflict {
 		t.Errorf("%d, want 409", status)
 	}
@@ -70,9 +71,9 @@ func TestNameThatIsTaken(t *testing.T) {
 }
 
 func TestWhatIsInUse(t *testing.T) {
-	_, d := start(t)
+	_, d := daemon.Start(t)
 	var c models.Container
-	d.Want(http.StatusCreated, http.MethodPost, "/container", container(overlay(squashfs(image(t))), smallroot.Waits, running), &c)
+	d.Want(http.StatusCreated, http.MethodPost, "/container", container(overlay(squashfs(smallroot.Image(t))), smallroot.Waits, running), &c)
 	var mounts []*models.Mount
 	d.Want(http.StatusOK, http.MethodGet, "/mount?kind=overlay", nil, &mounts)
 	top := mounts[0].ID
@@ -85,7 +86,7 @@ func TestWhatIsInUse(t *testing.T) {
 		{fmt.Sprintf("/mount?id=%d", top), 409, []string{fmt.Sprintf("mount %d is held by container:%d", top, c.ID), "delete its holders first"}},
 		{fmt.Sprintf("/mount?id=%d", c.ID), 404, []string{fmt.Sprintf("no mount has id %d", c.ID), fmt.Sprintf("container %d has that id", c.ID)}},
 	} {
-		status, e := refused(t, d, http.MethodDelete, m.path, nil)
+		status, e := daemon.Refused(t, d, http.MethodDelete, m.path, nil)
 		if status != m.status {
 			t.Errorf("DELETE %s: %d %q, want %d", m.path, status, *e.Message, m.status)
 		}
@@ -97,23 +98,23 @@ func TestWhatIsInUse(t *testing.T) {
 // The container has its root in a mount namespace of its own, so the kernel lets the node's go. The container does not notice, and what
 // lies below goes with it.
 func TestForceBelowARunningContainer(t *testing.T) {
-	n, d := start(t)
+	n, d := daemon.Start(t)
 	var c models.Container
-	d.Want(http.StatusCreated, http.MethodPost, "/container", container(overlay(squashfs(image(t))), smallroot.Waits, running), &c)
+	d.Want(http.StatusCreated, http.MethodPost, "/container", container(overlay(squashfs(smallroot.Image(t))), smallroot.Waits, running), &c)
 	d.Want(http.StatusOK, http.MethodDelete, fmt.Sprintf("/mount?id=%d&force=true", c.Mount.ID), nil, nil)
 	var out models.ExecResult
 	d.Want(http.StatusOK, http.MethodPost, fmt.Sprintf("/container/%d/exec", c.ID), `{"command":["/bin/cat","/etc/passwd"]}`, &out)
 	says(t, out.Stdout, "root:x:0:0")
 	gone(t, d, c.ID)
-	untouched(t, n, d)
+	daemon.Untouched(t, n, d)
 }
 
 func TestCommandThatExitsAtOnce(t *testing.T) {
-	n, d := start(t)
+	n, d := daemon.Start(t)
 	var c models.Container
 	d.Want(http.StatusCreated, http.MethodPost, "/container",
-		container(overlay(squashfs(image(t))), `/bin/sh -c 'echo no licence; exit 3'`, running, `"name":"short"`), &c)
-	ended := wait(t, d, c.ID, "ended")
+		container(overlay(squashfs(smallroot.Image(t))), `/bin/sh -c 'echo no licence; exit 3'`, running, `"name":"short"`), &c)
+	ended := daemon.Wait(d, c.ID, "ended")
 	if ended.State != models.ContainerStateExited || ended.ExitCode == nil || *ended.ExitCode != 3 {
 		t.Errorf("state %q, exit code %v; want exited, 3", ended.State, ended.ExitCode)
 	}
@@ -121,24 +122,24 @@ func TestCommandThatExitsAtOnce(t *testing.T) {
 	if err != nil || strings.TrimSpace(text) != "no licence" {
 		t.Errorf("log %q %v", text, err)
 	}
-	status, e := refused(t, d, http.MethodGet, fmt.Sprintf("/container/%d/wait?condition=ready&timeout=5", c.ID), nil)
+	status, e := daemon.Refused(t, d, http.MethodGet, fmt.Sprintf("/container/%d/wait?condition=ready&timeout=5", c.ID), nil)
 	if status != http.StatusConflict {
 		t.Errorf("waiting until it is ready: %d, want 409", status)
 	}
 	says(t, *e.Message, "has ended before it was ready", "exit code 3")
-	status, e = refused(t, d, http.MethodPost, fmt.Sprintf("/container/%d/exec", c.ID), `{"command":["/bin/true"]}`)
+	status, e = daemon.Refused(t, d, http.MethodPost, fmt.Sprintf("/container/%d/exec", c.ID), `{"command":["/bin/true"]}`)
 	if status != http.StatusConflict {
 		t.Errorf("exec in it: %d, want 409", status)
 	}
 	says(t, *e.Message, "is exited", "start it first")
 	gone(t, d, c.ID)
-	untouched(t, n, d)
+	daemon.Untouched(t, n, d)
 }
 
 func TestExecMistakes(t *testing.T) {
-	_, d := start(t)
+	_, d := daemon.Start(t)
 	var c models.Container
-	d.Want(http.StatusCreated, http.MethodPost, "/container", container(overlay(squashfs(image(t))), smallroot.Waits, running), &c)
+	d.Want(http.StatusCreated, http.MethodPost, "/container", container(overlay(squashfs(smallroot.Image(t))), smallroot.Waits, running), &c)
 	for _, m := range []mistake{
 		{"no such program", "", `{"command":["/bin/nonesuch"]}`, 400, 0, []string{"there is no /bin/nonesuch in the container"}},
 		{"not executable", "", `{"command":["/etc/passwd"]}`, 400, 0, []string{"/etc/passwd", "execut"}},
@@ -148,7 +149,7 @@ func TestExecMistakes(t *testing.T) {
 		{"unknown user", "", `{"command":["/bin/true"],"user":"nobody2"}`, 400, 0, []string{"nobody2", "/etc/passwd"}},
 	} {
 		t.Run(m.name, func(t *testing.T) {
-			status, e := refused(t, d, http.MethodPost, fmt.Sprintf("/container/%d/exec", c.ID), m.body)
+			status, e := daemon.Refused(t, d, http.MethodPost, fmt.Sprintf("/container/%d/exec", c.ID), m.body)
 			if status != m.status || m.code != 0 && int(e.Code) != m.code {
 				t.Errorf("%d, code %d, %q; want %d, code %d", status, e.Code, *e.Message, m.status, m.code)
 			}

@@ -20,11 +20,11 @@ import (
 
 // A full upper is the container's own matter: its programs see ENOSPC, and it lives on.
 func TestUpperThatIsFull(t *testing.T) {
-	n, d := start(t)
+	n, d := daemon.Start(t)
 	fill := `/bin/sh -c 'trap "exit 0" TERM; dd if=/dev/zero of=/var/fill bs=64k; echo filled; while :; do sleep 1000 & wait $!; done'`
 	var c models.Container
 	d.Want(http.StatusCreated, http.MethodPost, "/container",
-		container(overlay(squashfs(image(t)), `"upper":{"size":1048576}`), fill, running, `"name":"full"`), &c)
+		container(overlay(squashfs(smallroot.Image(t)), `"upper":{"size":1048576}`), fill, running, `"name":"full"`), &c)
 	says(t, logUntil(t, n, c.ID, "filled"), "No space left on device")
 	var out models.ExecResult
 	d.Want(http.StatusOK, http.MethodPost, fmt.Sprintf("/container/%d/exec", c.ID), `{"command":["/bin/dd","if=/dev/zero","of=/var/more","bs=64k"]}`, &out)
@@ -38,11 +38,11 @@ func TestUpperThatIsFull(t *testing.T) {
 		t.Errorf("state %q, pid %d; want running, %d", list[0].State, list[0].Pid, c.Pid)
 	}
 	d.Want(http.StatusOK, http.MethodPatch, "/container?name=full&state=exited", nil, nil)
-	if ended := wait(t, d, c.ID, "ended"); *ended.ExitCode != 0 {
+	if ended := daemon.Wait(d, c.ID, "ended"); *ended.ExitCode != 0 {
 		t.Errorf("exit code %d", *ended.ExitCode)
 	}
 	gone(t, d, c.ID)
-	untouched(t, n, d)
+	daemon.Untouched(t, n, d)
 }
 
 // On a full run directory nothing new can be made, which is said; what is there can be seen, used, stopped and deleted.
@@ -50,7 +50,7 @@ func TestRunDirectoryThatIsFull(t *testing.T) {
 	n := daemon.NewNode(t)
 	mountTmpfs(t, string(n.Dir), "size=8m")
 	d := n.Start(daemon.Options{})
-	img := image(t)
+	img := smallroot.Image(t)
 	command := `/bin/sh -c 'trap "exit 0" TERM; echo started; while :; do sleep 1000 & wait $!; done'`
 	var lives models.Container
 	d.Want(http.StatusCreated, http.MethodPost, "/container", container(overlay(squashfs(img)), command, running, `"name":"lives"`), &lives)
@@ -64,7 +64,7 @@ func TestRunDirectoryThatIsFull(t *testing.T) {
 		"/mount":     overlay(squashfs(img)),
 		"/container": container(overlay(squashfs(img)), command, running, `"name":"more"`),
 	} {
-		status, e := refused(t, d, http.MethodPost, path, body)
+		status, e := daemon.Refused(t, d, http.MethodPost, path, body)
 		if status != http.StatusServiceUnavailable {
 			t.Errorf("POST %s: %d, want 503", path, status)
 		}
@@ -79,7 +79,7 @@ func TestRunDirectoryThatIsFull(t *testing.T) {
 		t.Errorf("exec: %+v", out)
 	}
 	d.Want(http.StatusOK, http.MethodPatch, "/container?name=lives&state=exited", nil, nil)
-	if ended := wait(t, d, lives.ID, "ended"); *ended.ExitCode != 0 {
+	if ended := daemon.Wait(d, lives.ID, "ended"); *ended.ExitCode != 0 {
 		t.Errorf("exit code %d", *ended.ExitCode)
 	}
 	gone(t, d, lives.ID)

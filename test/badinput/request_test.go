@@ -2,6 +2,8 @@ package badinput
 
 import (
 	"fmt"
+	"github.com/windlass-hpc/windlass/test/daemon"
+	"github.com/windlass-hpc/windlass/test/smallroot"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,10 +21,10 @@ type mistake struct {
 
 // post sends each mistake to one daemon and holds that the node is as before after each.
 func post(t *testing.T, mistakes []mistake) {
-	n, d := start(t)
+	n, d := daemon.Start(t)
 	for _, m := range mistakes {
 		t.Run(m.name, func(t *testing.T) {
-			status, e := refused(t, d, http.MethodPost, m.path, m.body)
+			status, e := daemon.Refused(t, d, http.MethodPost, m.path, m.body)
 			code := m.code
 			if code == 0 {
 				code = m.status
@@ -31,13 +33,13 @@ func post(t *testing.T, mistakes []mistake) {
 				t.Errorf("%d, code %d, %q; want %d, code %d", status, e.Code, *e.Message, m.status, code)
 			}
 			says(t, *e.Message, m.says...)
-			untouched(t, n, d)
+			daemon.Untouched(t, n, d)
 		})
 	}
 }
 
 func TestWhatDoesNotFitTheContract(t *testing.T) {
-	img := image(t)
+	img := smallroot.Image(t)
 	deep := strings.Repeat(`{"kind":"overlay","overlay":{"lower":[`, 10_000) + `{"id":1}` + strings.Repeat(`]}}`, 10_000)
 	nested := bind("/srv")
 	for range 70 {
@@ -80,7 +82,7 @@ func TestWhatDoesNotFitTheContract(t *testing.T) {
 }
 
 func TestUnknownObjects(t *testing.T) {
-	img := image(t)
+	img := smallroot.Image(t)
 	post(t, []mistake{
 		{"unknown mount below", "/mount", overlay(`{"id":99}`), 404, 0, []string{"no mount has id 99", "GET /mount"}},
 		{"unknown attachment below", "/mount", device(`{"id":99}`, "squashfs"), 404, 0, []string{"no attach has id 99", "GET /attach"}},
@@ -95,7 +97,7 @@ func TestUnknownObjects(t *testing.T) {
 }
 
 func TestOtherRequests(t *testing.T) {
-	n, d := start(t)
+	n, d := daemon.Start(t)
 	for _, c := range []struct {
 		method, path string
 		status       int
@@ -120,18 +122,18 @@ func TestOtherRequests(t *testing.T) {
 		{"PUT", "/mount", 405, []string{"PUT", "POST"}},
 	} {
 		t.Run(c.method+" "+c.path, func(t *testing.T) {
-			status, e := refused(t, d, c.method, c.path, nil)
+			status, e := daemon.Refused(t, d, c.method, c.path, nil)
 			if status != c.status {
 				t.Errorf("%d %q, want %d", status, *e.Message, c.status)
 			}
 			says(t, *e.Message, c.says...)
 		})
 	}
-	untouched(t, n, d)
+	daemon.Untouched(t, n, d)
 }
 
 func TestPathsThatLeadElsewhere(t *testing.T) {
-	img, dir := image(t), t.TempDir()
+	img, dir := smallroot.Image(t), t.TempDir()
 	file := filepath.Join(dir, "noimage")
 	write(t, file, strings.Repeat("no image ", 1000))
 	small := filepath.Join(dir, "small")

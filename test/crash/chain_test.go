@@ -4,26 +4,17 @@ package crash
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/windlass-hpc/windlass/swagger/models"
 	"github.com/windlass-hpc/windlass/test/daemon"
 	"github.com/windlass-hpc/windlass/test/smallroot"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	daemon.Clean()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { daemon.Main(m) }
 
 // deep is a definition of five links: container, overlay, squashfs, loop device, bind mount of the directory that holds the image.
 func deep(dir, image string) *models.Container {
@@ -93,39 +84,5 @@ func remove(ctx context.Context, d *daemon.Daemon) error {
 			return err
 		}
 	}
-	return empty(ctx, d)
-}
-
-// empty waits until nothing is listed: what lies below may go a moment after the answer.
-func empty(ctx context.Context, d *daemon.Daemon) error {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		o, err := d.List(ctx)
-		if err != nil || o.Empty() {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("still listed: %s", o)
-		case <-tick.C:
-		}
-	}
-}
-
-// points reads the trace of a daemon: each point as NAME#N, the Nth time that it was reached.
-func points(t *testing.T, trace string) []string {
-	t.Helper()
-	data, err := os.ReadFile(trace)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // not there: nothing was passed yet
-		t.Fatal(err)
-	}
-	count := map[string]int{}
-	var list []string
-	for name := range strings.Lines(string(data)) {
-		name = strings.TrimSpace(name)
-		count[name]++
-		list = append(list, fmt.Sprintf("%s#%d", name, count[name]))
-	}
-	return list
+	return d.WaitEmpty(ctx)
 }

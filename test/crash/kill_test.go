@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/windlass-hpc/windlass/internal/crashtest"
 	"github.com/windlass-hpc/windlass/internal/mountinfo"
 	"github.com/windlass-hpc/windlass/swagger/models"
 	"github.com/windlass-hpc/windlass/test/daemon"
@@ -66,10 +67,10 @@ func tracedPoints(t *testing.T, bin daemon.Binaries, dir, name string) []string 
 	if _, err := life(t.Context(), d, deep(dir, name)); err != nil {
 		t.Fatalf("%v\n%s", err, d.Log())
 	}
-	if err := empty(t.Context(), d); err != nil {
+	if err := d.WaitEmpty(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	all := points(t, trace)
+	all := crashtest.Traced(t, trace)
 	d.Stop()
 	if len(all) < 40 {
 		t.Fatalf("only %d points: %v", len(all), all)
@@ -87,7 +88,7 @@ func killAt(t *testing.T, bin daemon.Binaries, point, dir, name string) (killed 
 	if err == nil {
 		known, err = life(ctx, first, deep(dir, name))
 		if err == nil { // what goes on in the background may still reach it
-			err = empty(ctx, first)
+			err = first.WaitEmpty(ctx)
 		}
 		killed = err != nil
 		if killed {
@@ -128,7 +129,7 @@ func agree(ctx context.Context, t *testing.T, n *daemon.Node, d *daemon.Daemon, 
 	}
 	switch {
 	case known.deleted && !o.Empty():
-		if err := empty(ctx, d); err != nil {
+		if err := d.WaitEmpty(ctx); err != nil {
 			t.Errorf("deleted, but: %v", err)
 		}
 		return

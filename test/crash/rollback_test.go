@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/windlass-hpc/windlass/internal/crashtest"
 	"github.com/windlass-hpc/windlass/swagger/models"
 	"github.com/windlass-hpc/windlass/test/daemon"
 )
@@ -34,9 +35,9 @@ func raisingSteps(t *testing.T, bin daemon.Binaries, dir, name string) []string 
 	trace := filepath.Join(t.TempDir(), "trace")
 	n := daemon.NewNode(t)
 	d := n.Start(daemon.Options{Binaries: bin, Env: []string{"WINDLASS_FAILPOINT_TRACE=" + trace}})
-	idle := len(points(t, trace))
+	idle := len(crashtest.Traced(t, trace))
 	d.Want(http.StatusCreated, http.MethodPost, "/container", deep(dir, name), nil)
-	all := points(t, trace)[idle:]
+	all := crashtest.Traced(t, trace)[idle:]
 	if err := remove(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +76,7 @@ func rollBack(t *testing.T, bin daemon.Binaries, point, action, dir, name string
 	} else if refused.Message == nil || *refused.Message == "" {
 		t.Errorf("the answer does not say why: %d %+v", status, refused)
 	}
-	if err := empty(ctx, d); err != nil {
+	if err := d.WaitEmpty(ctx); err != nil {
 		t.Errorf("%v\n%s", err, d.Log())
 	}
 	if left := n.Left(); len(left) > 0 {

@@ -112,20 +112,26 @@ func (o Objects) String() string {
 
 // Text fetches what is not JSON, such as a log.
 func (d *Daemon) Text(ctx context.Context, path string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://windlass"+BasePath+path, nil)
+	status, text, err := d.get(ctx, BasePath+path)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("GET %s: %d %s", path, status, text)
+	}
+	return text, err
+}
+
+// get fetches what lies at a path, which is taken from the root.
+func (d *Daemon) get(ctx context.Context, path string) (int, string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://windlass"+path, nil)
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	resp, err := d.http.Do(req)
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("GET %s: %d %s", path, resp.StatusCode, data)
-	}
-	return string(data), err
+	return resp.StatusCode, string(data), err
 }
 
 // Events fetches the events that are kept.
@@ -150,17 +156,8 @@ func (d *Daemon) Events(ctx context.Context, events *[]*models.Event) {
 
 // Metrics fetches what Prometheus would.
 func (d *Daemon) Metrics(ctx context.Context) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://windlass/metrics", nil)
-	if err != nil {
-		return "", err
-	}
-	resp, err := d.http.Do(req)
-	if err != nil {
-		return "", err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	return string(data), err
+	_, text, err := d.get(ctx, "/metrics")
+	return text, err
 }
 
 // CloseIdle closes the connections that no request uses.

@@ -157,6 +157,13 @@ func (n *Node) TryStart(o Options) (*Daemon, error) {
 // Socket is where the node's daemon listens.
 func (n *Node) Socket() string { return filepath.Join(filepath.Dir(string(n.Dir)), "api.sock") }
 
+// Client gives a client of its own for requests that Call does not make; its host is of no matter.
+func (n *Node) Client() *http.Client {
+	c := unixClient(n.Socket())
+	n.t.Cleanup(c.CloseIdleConnections)
+	return c
+}
+
 // ready waits for READY=1 or for the end of the process.
 func (d *Daemon) ready(notify *net.UnixConn) error {
 	said := make(chan error, 1)

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,11 +19,7 @@ import (
 	"github.com/windlass-hpc/windlass/test/smallroot"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	daemon.Clean()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { daemon.Main(m) }
 
 const (
 	clients = 1000
@@ -54,7 +49,7 @@ func (t *tally) add(what string, status int, took time.Duration, err error) {
 func TestThousandClients(t *testing.T) {
 	n := daemon.NewNode(t)
 	d := n.Start(daemon.Options{Binaries: daemon.Build(t, "-race"), Args: []string{"--log-level", "warn"}})
-	image := smallroot.Squashfs(t, filepath.Join(t.TempDir(), "root.squashfs"))
+	image := smallroot.Image(t)
 	warm(t, d, image)
 	fds, goroutines := descriptors(t, d), gauge(t, d, "go_goroutines")
 

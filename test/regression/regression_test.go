@@ -10,7 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/windlass-hpc/windlass/internal/mountinfo"
 	"github.com/windlass-hpc/windlass/swagger/models"
@@ -18,11 +17,7 @@ import (
 	"github.com/windlass-hpc/windlass/test/smallroot"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	daemon.Clean()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { daemon.Main(m) }
 
 func str(s string) *string { return &s }
 
@@ -44,71 +39,6 @@ func running(name, image, command string) *models.Container {
 	return &models.Container{Name: models.Name(name), Command: &command, State: "running", Mount: overlay(squashfs(image))}
 }
 
-func image(t *testing.T) string {
-	t.Helper()
-	return smallroot.Squashfs(t, filepath.Join(t.TempDir(), "root.squashfs"))
-}
-
-// start gives a node with a daemon on it.
-func start(t *testing.T) (*daemon.Node, *daemon.Daemon) {
-	t.Helper()
-	n := daemon.NewNode(t)
-	return n, n.Start(daemon.Options{})
-}
-
-// refused sends a request that must be refused and gives the status and the message.
-func refused(t *testing.T, d *daemon.Daemon, method, path string, body any) (int, string) {
-	t.Helper()
-	var e models.Error
-	status, err := d.Call(t.Context(), method, path, body, &e)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, d.Log())
-	}
-	if status < 400 || e.Message == nil {
-		t.Fatalf("%s %s was not refused: %d %+v", method, path, status, e)
-	}
-	return status, *e.Message
-}
-
-// untouched holds that a refused request has left the node as before.
-func untouched(t *testing.T, n *daemon.Node, d *daemon.Daemon) {
-	t.Helper()
-	o, err := d.List(t.Context())
-	if err != nil || !o.Empty() {
-		t.Errorf("listed: %s %v", o, err)
-	}
-	if left := n.Left(); len(left) > 0 {
-		t.Errorf("left on the node:\n  %s", strings.Join(left, "\n  "))
-	}
-}
-
-// gone deletes a container by force and waits until nothing is listed.
-func gone(t *testing.T, d *daemon.Daemon, name string) {
-	t.Helper()
-	d.Want(http.StatusOK, http.MethodDelete, "/container?force=true&name="+name, nil, nil)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(20 * time.Second); ; <-tick.C {
-		o, err := d.List(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if o.Empty() {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("still there: %s\n%s", o, d.Log())
-		}
-	}
-}
-
-func wait(t *testing.T, d *daemon.Daemon, id models.ID, condition string) *models.Container {
-	t.Helper()
-	var c models.Container
-	d.Want(http.StatusOK, http.MethodGet, fmt.Sprintf("/container/%d/wait?timeout=20&condition=%s", id, condition), nil, &c)
-	return &c
-}
-
 func log(t *testing.T, d *daemon.Daemon, id models.ID) string {
 	t.Helper()
 	text, err := d.Text(t.Context(), fmt.Sprintf("/container/%d/log", id))
@@ -119,22 +49,22 @@ func log(t *testing.T, d *daemon.Daemon, id models.ID) string {
 }
 
 func TestReadingAddsNoReference(t *testing.T) {
-	_, d := start(t)
+	_, d := daemon.Start(t)
 	var m models.Mount
-	d.Want(http.StatusCreated, http.MethodPost, "/mount", squashfs(image(t)), &m)
+	d.Want(http.StatusCreated, http.MethodPost, "/mount", squashfs(smallroot.Image(t)), &m)
 	for range 5 {
 		var list []*models.Mount
 		d.Want(http.StatusOK, http.MethodGet, fmt.Sprintf("/mount?id=%d", m.ID), nil, &list)
 		if list[0].Refs != 1 {
 			t.Fatalf("refs %d after reading, want 1", list[0].Refs)
 		}
-		refused(t, d, http.MethodGet, fmt.Sprintf("/attach?id=%d", m.ID), nil) // the id is of a mount
+		daemon.Refused(t, d, http.MethodGet, fmt.Sprintf("/attach?id=%d", m.ID), nil) // the id is of a mount
 	}
 	d.Want(http.StatusOK, http.MethodDelete, fmt.Sprintf("/mount?id=%d", m.ID), nil, nil)
 }
 
 func TestChainThatFailsHalfWayLeavesNothing(t *testing.T) {
-	n, d := start(t)
+	n, d := daemon.Start(t)
 	dir := t.TempDir()
 	noImage := filepath.Join(dir, "random")
 	if err := os.WriteFile(noImage, []byte(strings.Repeat("no image ", 1000)), 0o644); err != nil {
@@ -148,40 +78,40 @@ func TestChainThatFailsHalfWayLeavesNothing(t *testing.T) {
 		"the base mount under a loopback":   inMount,
 		"the base mount under a bind":       &models.Mount{Kind: "bind", Bind: &models.MountBind{Path: str("/nothing"), Base: base("mount"), Mount: bind(dir)}},
 		"the device under what is no image": squashfs(noImage),
-		"the lower layers of an overlay":    overlay(squashfs(image(t)), squashfs(noImage)),
+		"the lower layers of an overlay":    overlay(squashfs(smallroot.Image(t)), squashfs(noImage)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := "/mount"
 			if _, ok := spec.(*models.Attach); ok {
 				path = "/attach"
 			}
-			_, message := refused(t, d, http.MethodPost, path, spec)
-			if len(message) < 20 {
-				t.Errorf("the message says too little: %q", message)
+			_, e := daemon.Refused(t, d, http.MethodPost, path, spec)
+			if len(*e.Message) < 20 {
+				t.Errorf("the message says too little: %q", *e.Message)
 			}
-			untouched(t, n, d)
+			daemon.Untouched(t, n, d)
 		})
 	}
 }
 
 func TestDuplicateContainerNameMountsNothing(t *testing.T) {
-	n, d := start(t)
-	img := image(t)
+	n, d := daemon.Start(t)
+	img := smallroot.Image(t)
 	d.Want(http.StatusCreated, http.MethodPost, "/container", running("twin", img, smallroot.Waits), nil)
 	before := n.There()
-	if status, message := refused(t, d, http.MethodPost, "/container", running("twin", img, smallroot.Waits)); status != http.StatusConflict || !strings.Contains(message, "twin") {
-		t.Errorf("%d %s", status, message)
+	if status, e := daemon.Refused(t, d, http.MethodPost, "/container", running("twin", img, smallroot.Waits)); status != http.StatusConflict || !strings.Contains(*e.Message, "twin") {
+		t.Errorf("%d %s", status, *e.Message)
 	}
 	if after := n.There(); len(after) != len(before) {
 		t.Errorf("before %v\nafter %v", before, after)
 	}
-	gone(t, d, "twin")
+	daemon.Gone(t, d, "name=twin")
 }
 
 func TestStoppedMeansThatNothingRuns(t *testing.T) {
-	_, d := start(t)
+	_, d := daemon.Start(t)
 	stubborn := `/bin/sh -c 'trap "" TERM; echo started; while :; do sleep 1000 & wait $!; done'`
-	spec := running("stubborn", image(t), stubborn)
+	spec := running("stubborn", smallroot.Image(t), stubborn)
 	spec.StopTimeout = new(int64)
 	*spec.StopTimeout = 1
 	var c models.Container
@@ -192,28 +122,28 @@ func TestStoppedMeansThatNothingRuns(t *testing.T) {
 	if stopping.State != "stopping" {
 		t.Errorf("state %q while it still runs, want stopping", stopping.State)
 	}
-	if status, _ := refused(t, d, http.MethodDelete, "/container?name=stubborn", nil); status != http.StatusConflict {
+	if status, _ := daemon.Refused(t, d, http.MethodDelete, "/container?name=stubborn", nil); status != http.StatusConflict {
 		t.Errorf("deleting it meanwhile: %d, want 409", status)
 	}
-	ended := wait(t, d, c.ID, "ended")
+	ended := daemon.Wait(d, c.ID, "ended")
 	if err := syscall.Kill(pid, 0); err != syscall.ESRCH {
 		t.Errorf("exited, but process %d lives: %v", pid, err)
 	}
 	if ended.ExitSignal != "SIGKILL" || *ended.ExitCode != 137 {
 		t.Errorf("it was killed: exit code %v, signal %q", ended.ExitCode, ended.ExitSignal)
 	}
-	gone(t, d, "stubborn")
+	daemon.Gone(t, d, "name=stubborn")
 }
 
 func TestStopThatRacesTheExitEnds(t *testing.T) {
-	_, d := start(t)
-	img := image(t)
+	_, d := daemon.Start(t)
+	img := smallroot.Image(t)
 	for i := range 10 {
 		name := fmt.Sprintf("racer%d", i)
 		var c models.Container
 		d.Want(http.StatusCreated, http.MethodPost, "/container", running(name, img, "/bin/true"), &c)
 		d.Want(http.StatusOK, http.MethodPatch, "/container?state=exited&name="+name, nil, nil)
-		if got := wait(t, d, c.ID, "ended"); got.State != "exited" {
+		if got := daemon.Wait(d, c.ID, "ended"); got.State != "exited" {
 			t.Errorf("state %q", got.State)
 		}
 		d.Want(http.StatusOK, http.MethodDelete, "/container?name="+name, nil, nil)
@@ -221,8 +151,8 @@ func TestStopThatRacesTheExitEnds(t *testing.T) {
 }
 
 func TestConcurrentStartsStartItOnce(t *testing.T) {
-	_, d := start(t)
-	spec := running("once", image(t), `/bin/sh -c 'echo started; while :; do sleep 1000 & wait $!; done'`)
+	_, d := daemon.Start(t)
+	spec := running("once", smallroot.Image(t), `/bin/sh -c 'echo started; while :; do sleep 1000 & wait $!; done'`)
 	spec.State = "created"
 	var c models.Container
 	d.Want(http.StatusCreated, http.MethodPost, "/container", spec, &c)
@@ -235,29 +165,29 @@ func TestConcurrentStartsStartItOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	wait(t, d, c.ID, "running")
+	daemon.Wait(d, c.ID, "running")
 	var out models.ExecResult
 	d.Want(http.StatusOK, http.MethodPost, fmt.Sprintf("/container/%d/exec", c.ID), &models.ExecSpec{Command: []string{"/bin/ps"}}, &out)
 	if n := strings.Count(out.Stdout, "echo started"); n != 1 {
 		t.Errorf("%d of it run:\n%s", n, out.Stdout)
 	}
-	gone(t, d, "once")
+	daemon.Gone(t, d, "name=once")
 }
 
 func TestFailedStartSaysWhy(t *testing.T) {
-	n, d := start(t)
-	img := image(t)
+	n, d := daemon.Start(t)
+	img := smallroot.Image(t)
 	for command, want := range map[string]string{
 		"/sbin/nothing":    "/sbin/nothing",
 		"/etc/passwd":      "execut",
 		"/bin":             "/bin",
 		`/bin/sh -c 'open`: "quot",
 	} {
-		status, message := refused(t, d, http.MethodPost, "/container", running("never", img, command))
-		if !strings.Contains(message, want) {
-			t.Errorf("%s: %d %q does not say %q", command, status, message, want)
+		status, e := daemon.Refused(t, d, http.MethodPost, "/container", running("never", img, command))
+		if !strings.Contains(*e.Message, want) {
+			t.Errorf("%s: %d %q does not say %q", command, status, *e.Message, want)
 		}
-		untouched(t, n, d)
+		daemon.Untouched(t, n, d)
 	}
 	var kept []*models.Event
 	d.Events(t.Context(), &kept)
@@ -270,8 +200,8 @@ func TestFailedStartSaysWhy(t *testing.T) {
 }
 
 func TestMissingInitLeavesTheDaemonWhereItWas(t *testing.T) {
-	_, d := start(t)
-	refused(t, d, http.MethodPost, "/container", running("never", image(t), "/sbin/nothing"))
+	_, d := daemon.Start(t)
+	daemon.Refused(t, d, http.MethodPost, "/container", running("never", smallroot.Image(t), "/sbin/nothing"))
 	root, err := os.Readlink(fmt.Sprintf("/proc/%d/root", d.PID()))
 	if err != nil || root != "/" {
 		t.Errorf("the daemon's root is %q: %v", root, err)
@@ -284,31 +214,31 @@ func TestMissingInitLeavesTheDaemonWhereItWas(t *testing.T) {
 }
 
 func TestQuotesInCommandQuote(t *testing.T) {
-	_, d := start(t)
+	_, d := daemon.Start(t)
 	var c models.Container
-	d.Want(http.StatusCreated, http.MethodPost, "/container", running("quotes", image(t), `/bin/echo 'one  word' "two"' words' three\ words`), &c)
-	wait(t, d, c.ID, "ended")
+	d.Want(http.StatusCreated, http.MethodPost, "/container", running("quotes", smallroot.Image(t), `/bin/echo 'one  word' "two"' words' three\ words`), &c)
+	daemon.Wait(d, c.ID, "ended")
 	if got := strings.TrimSpace(log(t, d, c.ID)); got != "one  word two words three words" {
 		t.Errorf("the program saw %q", got)
 	}
-	gone(t, d, "quotes")
+	daemon.Gone(t, d, "name=quotes")
 }
 
 func TestNullsAndMissingOptionsAreAnswered(t *testing.T) {
-	n, d := start(t)
+	n, d := daemon.Start(t)
 	for _, body := range []string{
 		`{"kind":"overlay","overlay":{"lower":[null]}}`,
 		`{"kind":"overlay","overlay":{"lower":null}}`,
 		`{"kind":"overlay","overlay":null}`,
 		`{"kind":"attach","attach":{"fs_type":"squashfs","attach":{"kind":"rbd","rbd":{"monitors":["10.0.0.1"],"pool":"p","image":"i"}}}}`,
 	} {
-		refused(t, d, http.MethodPost, "/mount", body)
+		daemon.Refused(t, d, http.MethodPost, "/mount", body)
 	}
-	untouched(t, n, d)
+	daemon.Untouched(t, n, d)
 }
 
 func TestSecretIsNeverShown(t *testing.T) {
-	_, d := start(t)
+	_, d := daemon.Start(t)
 	body := `{"kind":"rbd","rbd":{"monitors":["10.0.0.1"],"pool":"p","image":"i","options":{"name":"admin","secret":"TOPSECRET=="}}}`
 	var answer json.RawMessage
 	if _, err := d.Call(t.Context(), http.MethodPost, "/attach", body, &answer); err != nil {
@@ -323,7 +253,7 @@ func TestSecretIsNeverShown(t *testing.T) {
 }
 
 func TestReadOnlyBindIsReadOnly(t *testing.T) {
-	_, d := start(t)
+	_, d := daemon.Start(t)
 	dir := t.TempDir()
 	ro := true
 	var m models.Mount
@@ -336,7 +266,7 @@ func TestReadOnlyBindIsReadOnly(t *testing.T) {
 }
 
 func TestBindOnTheSameFileSystemIsAMountPoint(t *testing.T) {
-	n, d := start(t)
+	n, d := daemon.Start(t)
 	dir := filepath.Join(filepath.Dir(string(n.Dir)), "source") // on the file system of the mountpoints
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -359,8 +289,8 @@ func TestBindOnTheSameFileSystemIsAMountPoint(t *testing.T) {
 func TestRestartForgetsNothing(t *testing.T) {
 	for name, end := range map[string]func(*daemon.Daemon){"stopped": (*daemon.Daemon).Stop, "killed": (*daemon.Daemon).Kill} {
 		t.Run(name, func(t *testing.T) {
-			n, d := start(t)
-			img := image(t)
+			n, d := daemon.Start(t)
+			img := smallroot.Image(t)
 			var lives, dies models.Container
 			d.Want(http.StatusCreated, http.MethodPost, "/container", running("lives", img, smallroot.Waits), &lives)
 			d.Want(http.StatusCreated, http.MethodPost, "/container", running("dies", img, `/bin/sh -c 'trap "exit 7" TERM; while :; do sleep 1000 & wait $!; done'`), &dies)
@@ -369,7 +299,7 @@ func TestRestartForgetsNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			d = n.Start(daemon.Options{})
-			if got := wait(t, d, dies.ID, "ended"); *got.ExitCode != 7 {
+			if got := daemon.Wait(d, dies.ID, "ended"); *got.ExitCode != 7 {
 				t.Errorf("exit code %d of what ended meanwhile, want 7", *got.ExitCode)
 			}
 			var list []*models.Container
@@ -379,7 +309,7 @@ func TestRestartForgetsNothing(t *testing.T) {
 				t.Errorf("after the restart: %+v", got)
 			}
 			d.Want(http.StatusOK, http.MethodDelete, "/container?name=dies", nil, nil)
-			gone(t, d, "lives")
+			daemon.Gone(t, d, "name=lives")
 		})
 	}
 }

@@ -37,6 +37,12 @@ func Dir(t testing.TB, dir string) string {
 	return dir
 }
 
+// Image packs the tree into an image that goes with the test, and gives its path.
+func Image(t testing.TB) string {
+	t.Helper()
+	return Squashfs(t, filepath.Join(t.TempDir(), "root.squashfs"))
+}
+
 // Squashfs packs the tree and gives the image's path.
 func Squashfs(t testing.TB, image string) string {
 	t.Helper()

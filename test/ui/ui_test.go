@@ -20,11 +20,7 @@ import (
 	"github.com/windlass-hpc/windlass/test/daemon"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	daemon.Clean()
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { daemon.Main(m) }
 
 // The page shows every operation, works as its own policy allows, and asks nobody but the daemon for anything.
 func TestDocumentationInABrowser(t *testing.T) {
