@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/safepath"
 )
 
 // file is a source on this node.
@@ -66,14 +67,8 @@ func openError(src *Source, err error) error {
 
 func typeName(mode uint32) string {
 	switch mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		return "a directory"
-	case unix.S_IFIFO:
-		return "a fifo"
-	case unix.S_IFSOCK:
-		return "a socket"
 	case unix.S_IFBLK, unix.S_IFCHR:
 		return "a device"
 	}
-	return "something else"
+	return safepath.TypeName(mode)
 }
