@@ -120,7 +120,7 @@ func (c *container) spawn(req *proto.Exec, stdio [3]int) (pid, pidfd int, exited
 	if err != nil {
 		return 0, -1, nil, err
 	}
-	if _, err = child.Result(); err != nil {
+	if err = child.Result(); err != nil {
 		unix.Close(child.Pidfd) // the reaper buries it
 		return 0, -1, nil, c.explainSpawn(req, err)
 	}

@@ -94,12 +94,12 @@ func (c *container) launch(t *trees) error {
 	if cfg.UserNS {
 		if err := c.mapUsers(t, child.PID, release); err != nil {
 			_ = unix.Kill(child.PID, unix.SIGKILL)
-			_, _ = child.Result()
+			_ = child.Result()
 			abandon(child)
 			return err
 		}
 	}
-	if _, err := child.Result(); err != nil {
+	if err := child.Result(); err != nil {
 		abandon(child)
 		return explain(cfg, err)
 	}
@@ -137,7 +137,7 @@ func (c *container) mapUsers(t *trees, pid, release int) error {
 		return fmt.Errorf("open the user namespace: %w", err)
 	}
 	defer unix.Close(userns)
-	if err := t.mapRoot(userns, c.cfg.Root); err != nil {
+	if err := t.mapRoot(userns, c.cfg); err != nil {
 		return err
 	}
 	if _, err := unix.Write(release, []byte{1}); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/windlass-hpc/windlass/container/shim/proto"
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/idmap"
 )
 
 // trees are mounts that exist but lie nowhere yet. Closing a descriptor undoes its mount; what the child has moved into place stays.
@@ -148,17 +149,24 @@ func newMount(kind, options string, attrs int) (int, error) {
 	return fd, nil
 }
 
-// mapRoot shows the ids of the root file system as those of the user namespace.
-func (t *trees) mapRoot(userns int, root string) error {
+// mapRoot shows the ids of the root file system as those of the user namespace, unless it was made with these.
+func (t *trees) mapRoot(userns int, cfg *proto.Config) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(t.root, &st); err != nil {
+		return fmt.Errorf("stat %s: %w", cfg.Root, err)
+	}
+	if ids := (idmap.Range{First: cfg.IDBase, Size: proto.IDs}); ids.Has(st.Uid) {
+		return nil
+	}
 	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(userns)}
 	err := unix.MountSetattr(t.root, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &attr)
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("show %s with the ids of a user namespace: its file system is %s: %w", root, fsName(t.root), err)
+	err = fmt.Errorf("show %s with the ids of a user namespace: its file system is %s: %w", cfg.Root, fsName(t.root), err)
 	if errors.Is(err, unix.EINVAL) {
 		return fault.Hintf(&fault.Error{Kind: fault.Unsupported, Msg: err.Error(), Err: err},
-			"this kernel cannot map ids on that file system; leave \"user\" out of namespaces, or use a root on ext4, xfs, btrfs or erofs (or, from Linux 6.3 on, tmpfs)")
+			"this kernel cannot map ids on that file system; leave \"user\" out of namespaces, define the overlay in the container instead of naming one, or use a root on ext4, xfs, btrfs or erofs (or, from Linux 6.3 on, tmpfs)")
 	}
 	return err
 }

@@ -86,7 +86,7 @@ func sleeper(wait int) *sysprog.Program {
 func end(child *sysprog.Child) {
 	_ = unix.PidfdSendSignal(child.Pidfd, unix.SIGKILL, nil, 0)
 	unix.Close(child.Pidfd)
-	_, _ = child.Result() // it has none; this closes the pipe for it
+	_ = child.Result() // it has none; this closes the pipe for it
 	for {
 		if _, err := unix.Wait4(child.PID, nil, 0, nil); err != unix.EINTR {
 			return

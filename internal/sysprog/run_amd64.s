@@ -56,10 +56,6 @@ direct:
 	CMPQ	AX, $0xfffffffffffff001
 	JCC	error
 	MOVQ	AX, OP_RESULT(R12)
-	CMPQ	OP_KIND(R12), $1
-	JNE	next
-	TESTQ	AX, AX
-	JNZ	forked
 next:
 	ADDQ	$OP_SIZE, R12
 	INCQ	R13
@@ -71,10 +67,9 @@ error:
 	JEQ	allowed
 	CMPQ	AX, OP_ALLOW2(R12)
 	JEQ	allowed
-	CMPQ	OP_KIND(R12), $2
+	CMPQ	OP_KIND(R12), $1
 	JEQ	allowed
 	MOVQ	R13, 8(BX)
-	MOVQ	$127, R12
 	JMP	report
 allowed:
 	MOVQ	OP_SKIP(R12), CX
@@ -84,25 +79,16 @@ allowed:
 	JMP	next
 
 ended:
-	MOVQ	$-2, 8(BX)
-	MOVQ	$127, R12
-	JMP	report
-forked:
-	MOVQ	$-1, 40(BX)
-	MOVQ	AX, 48(BX)
-	LEAQ	40(BX), SI
-	XORQ	R12, R12
-	JMP	send
+	MOVQ	$-1, 8(BX)
 report:
 	MOVQ	AX, 16(BX)
 	LEAQ	8(BX), SI
-send:
 	MOVQ	0(BX), DI
 	MOVQ	$16, DX
 	MOVQ	$SYS_write, AX
 	SYSCALL
 exit:
-	MOVQ	R12, DI
+	MOVQ	$127, DI
 	MOVQ	$SYS_exit_group, AX
 	SYSCALL
 	JMP	exit

@@ -57,10 +57,6 @@ direct:
 	CMN	$4095, R0
 	BCS	error
 	MOVD	R0, OP_RESULT(R20)
-	MOVD	OP_KIND(R20), R23
-	CMP	$1, R23
-	BNE	next
-	CBNZ	R0, forked
 next:
 	ADD	$OP_SIZE, R20
 	ADD	$1, R21
@@ -75,10 +71,9 @@ error:
 	CMP	R23, R0
 	BEQ	allowed
 	MOVD	OP_KIND(R20), R23
-	CMP	$2, R23
+	CMP	$1, R23
 	BEQ	allowed
 	MOVD	R21, 8(R19)
-	MOVD	$127, R24
 	B	report
 allowed:
 	MOVD	OP_SKIP(R20), R23
@@ -89,27 +84,17 @@ allowed:
 	B	next
 
 ended:
-	MOVD	$-2, R23
-	MOVD	R23, 8(R19)
-	MOVD	$127, R24
-	B	report
-forked:
 	MOVD	$-1, R23
-	MOVD	R23, 40(R19)
-	MOVD	R0, 48(R19)
-	ADD	$40, R19, R1
-	MOVD	ZR, R24
-	B	send
+	MOVD	R23, 8(R19)
 report:
 	MOVD	R0, 16(R19)
 	ADD	$8, R19, R1
-send:
 	MOVD	0(R19), R0
 	MOVD	$16, R2
 	MOVD	$SYS_write, R8
 	SVC
 exit:
-	MOVD	R24, R0
+	MOVD	$127, R0
 	MOVD	$SYS_exit_group, R8
 	SVC
 	B	exit

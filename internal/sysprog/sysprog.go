@@ -19,8 +19,7 @@ import (
 // kinds of an op, as the assembly knows them.
 const (
 	plain    = 0
-	fork     = 1 // where it answers more than 0: report that number and exit
-	fallible = 2 // any error is ignored
+	fallible = 1 // any error is ignored
 )
 
 // op is one call as the assembly reads it. The offsets there depend on the order here.
@@ -39,12 +38,10 @@ type op struct {
 // header is what the child holds in one register.
 type header struct {
 	report uintptr // descriptor of the pipe
-	index  uintptr // message: which op, or forked
-	value  uintptr // message: the errno, or the pid
+	index  uintptr // message: which op; the largest number when all are done and none has executed
+	value  uintptr // message: the errno
 	ops    *op
 	count  uintptr
-	// The message of a fork: its child may share this memory and fail at the same time.
-	forkIndex, forkValue uintptr
 }
 
 // CloneArgs is struct clone_args of clone3(2), version 2.
@@ -61,8 +58,6 @@ type CloneArgs struct {
 	SetTIDSize uint64
 	Cgroup     uint64
 }
-
-const forked = ^uintptr(0)
 
 // Step is one call of a Program.
 type Step struct {
@@ -86,12 +81,6 @@ func (p *Program) Call(what string, trap uintptr, args ...uintptr) *Step {
 	copy(s.op.args[:], args)
 	p.steps = append(p.steps, s)
 	return s
-}
-
-// Fork appends a clone3 whose child goes on with the program; the parent of it reports the child's pid and exits.
-func (p *Program) Fork(what string, args *CloneArgs) {
-	s := p.Call(what, unix.SYS_CLONE3, p.Pointer(unsafe.Pointer(args)), unsafe.Sizeof(*args))
-	s.op.kind = fork
 }
 
 // Allow names up to two errnos that do not end the program.
@@ -226,11 +215,10 @@ func sigmask(set, old *uint64) {
 //go:noescape
 func run(args *CloneArgs, size uintptr, head *header) (pid, errno uintptr)
 
-// Result waits until the child has executed, for as long as that takes: a file system may hang. It gives the pid of the process that did: another than PID when the program has a
-// Fork. An *Error says which call failed. It is called once.
-func (c *Child) Result() (int, error) {
+// Result waits until the child has executed, for as long as that takes: a file system may hang. An *Error says which call failed. It is
+// called once.
+func (c *Child) Result() error {
 	defer unix.Close(c.pipe)
-	pid := c.PID
 	for {
 		var msg [2]uintptr
 		b := unsafe.Slice((*byte)(unsafe.Pointer(&msg)), unsafe.Sizeof(msg))
@@ -238,16 +226,14 @@ func (c *Child) Result() (int, error) {
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
-			return pid, fmt.Errorf("read the report of a child: %w", err)
+			return fmt.Errorf("read the report of a child: %w", err)
 		case n == 0:
 			runtime.KeepAlive(c.prog)
-			return pid, nil
-		case msg[0] == forked:
-			pid = int(msg[1])
+			return nil
 		case msg[0] < uintptr(len(c.prog.steps)):
-			return pid, &Error{c.prog.steps[msg[0]].what, unix.Errno(msg[1])}
+			return &Error{c.prog.steps[msg[0]].what, unix.Errno(msg[1])}
 		default:
-			return pid, fmt.Errorf("a child ended before it executed anything")
+			return fmt.Errorf("a child ended before it executed anything")
 		}
 	}
 }
