@@ -13,6 +13,7 @@ import (
 	"github.com/windlass-hpc/windlass/attach"
 	"github.com/windlass-hpc/windlass/container"
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/idmap"
 	"github.com/windlass-hpc/windlass/internal/rundir"
 	"github.com/windlass-hpc/windlass/internal/step"
 	"github.com/windlass-hpc/windlass/mount"
@@ -33,6 +34,8 @@ type node struct {
 	kills   int             // calls of Kill
 	killErr error           // what they answer
 	blind   int             // so many calls of Watch fail
+
+	ids map[ID]*idmap.Range // what mounts were asked to show
 }
 
 type process struct {
@@ -43,7 +46,7 @@ type process struct {
 }
 
 func newNode() *node {
-	return &node{there: map[ID]string{}, busy: map[ID]bool{}, running: map[ID]*process{}}
+	return &node{there: map[ID]string{}, busy: map[ID]bool{}, running: map[ID]*process{}, ids: map[ID]*idmap.Range{}}
 }
 
 // call counts a driver call, and fails or hangs when it is the one.
@@ -159,6 +162,9 @@ func (d fakeMount) Mount(ctx context.Context, id ID, _ *models.Mount, layers []m
 			return mount.Active{}, fmt.Errorf("layer %d is not there", l.ID)
 		}
 	}
+	d.n.mu.Lock()
+	d.n.ids[id] = t.IDs
+	d.n.mu.Unlock()
 	d.n.put(id, "mount")
 	return mount.Active{ID: id, Target: t}, nil
 }
@@ -178,6 +184,13 @@ func (d fakeMount) Probe(_ context.Context, id ID, _ *models.Mount, t mount.Targ
 }
 
 type fakeRuntime struct{ n *node }
+
+func (fakeRuntime) IDs(id ID, s *models.Container) *idmap.Range {
+	if len(s.Namespaces) == 0 {
+		return nil
+	}
+	return &idmap.Range{First: uint32(id) * 1000, Size: 1000}
+}
 
 func (fakeRuntime) Validate(*models.Container) error                       { return nil }
 func (fakeRuntime) Check(context.Context, *models.Container, string) error { return nil }

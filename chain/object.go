@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/windlass-hpc/windlass/attach"
+	"github.com/windlass-hpc/windlass/internal/idmap"
 	"github.com/windlass-hpc/windlass/mount"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
@@ -68,6 +69,8 @@ type object struct {
 
 	// readOnly says that what will use an attachment only reads. Set by the plan.
 	readOnly bool
+	// ids are those that a mount is to have as the root of a container with a user namespace. Set when the plan gets its numbers.
+	ids *idmap.Range
 	// stuck is open while a driver call of this object has not come back although its deadline passed.
 	stuck chan struct{}
 	// claimed says that somebody is taking it down.

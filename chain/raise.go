@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/windlass-hpc/windlass/attach"
+	"github.com/windlass-hpc/windlass/container"
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/internal/step"
 	"github.com/windlass-hpc/windlass/mount"
@@ -81,12 +82,28 @@ func (c *Chain) register(ctx context.Context, p *plan) error {
 		}
 		c.objects[l.id].over[l.holder.id] = l.holder.kind
 	}
+	c.shareIDs(p)
 	root := p.root()
 	root.client = true
 	if n := root.name(); n != "" {
 		c.names[n] = root
 	}
 	return nil
+}
+
+// shareIDs lets the mount that a container with a user namespace defines as its root know which ids that has. A mount that it only
+// names is there already, and stays as it is. Chain.mu is held.
+func (c *Chain) shareIDs(p *plan) {
+	root := p.root()
+	m, ok := c.cfg.Runtime.(container.UserMapper)
+	if !ok || root.kind != KindContainer {
+		return
+	}
+	for _, l := range p.links {
+		if l.holder == root && l.child != nil {
+			l.child.ids = m.IDs(root.id, root.container)
+		}
+	}
 }
 
 // admit refuses a plan whose name is taken or that names what is not there. Chain.mu is held.
@@ -168,7 +185,7 @@ func makeTarget(ctx context.Context, t mount.Target) error {
 }
 
 func (c *Chain) target(o *object) mount.Target {
-	return mount.Target{Dir: c.dir.Mount(int64(o.id)), Scratch: c.dir.Scratch(int64(o.id))}
+	return mount.Target{Dir: c.dir.Mount(int64(o.id)), Scratch: c.dir.Scratch(int64(o.id)), IDs: o.ids}
 }
 
 // base is what an attachment's paths are relative to.

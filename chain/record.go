@@ -14,6 +14,7 @@ import (
 
 	"github.com/windlass-hpc/windlass/attach"
 	"github.com/windlass-hpc/windlass/internal/durable"
+	"github.com/windlass-hpc/windlass/internal/idmap"
 	"github.com/windlass-hpc/windlass/internal/rundir"
 	"github.com/windlass-hpc/windlass/mount"
 	"github.com/windlass-hpc/windlass/swagger/models"
@@ -34,6 +35,7 @@ type record struct {
 	Made      time.Time         `json:"made"`
 	Error     string            `json:"error,omitempty"`
 	ReadOnly  bool              `json:"read_only,omitempty"`
+	IDs       *idmap.Range      `json:"ids,omitempty"`
 	Attach    *models.Attach    `json:"attach,omitempty"`
 	Mount     *models.Mount     `json:"mount,omitempty"`
 	Container *models.Container `json:"container,omitempty"`
@@ -107,7 +109,7 @@ func (o *object) unlockRecord() { <-o.writing }
 // record is the object as its record shows it. Chain.mu is held.
 func (o *object) record() record {
 	r := record{Version: recordVersion, ID: o.id, Kind: o.kind, Phase: o.phase, Client: o.client, Below: o.below, Made: o.made,
-		Error: o.err, ReadOnly: o.readOnly, Attach: o.attach, Mount: o.mount, Container: o.container, Timeline: o.steps.wire()}
+		Error: o.err, ReadOnly: o.readOnly, IDs: o.ids, Attach: o.attach, Mount: o.mount, Container: o.container, Timeline: o.steps.wire()}
 	switch o.kind {
 	case KindAttach:
 		r.Device = &o.device
@@ -125,7 +127,7 @@ func (o *object) record() record {
 // object makes the object that the record describes.
 func (r *record) object(onStep StepFunc) *object {
 	o := newObject(r.Kind, onStep)
-	o.id, o.phase, o.client, o.below, o.made, o.err, o.readOnly = r.ID, r.Phase, r.Client, r.Below, r.Made, r.Error, r.ReadOnly
+	o.id, o.phase, o.client, o.below, o.made, o.err, o.readOnly, o.ids = r.ID, r.Phase, r.Client, r.Below, r.Made, r.Error, r.ReadOnly, r.IDs
 	o.attach, o.mount, o.container = r.Attach, r.Mount, r.Container
 	if r.Device != nil {
 		o.device = *r.Device

@@ -9,6 +9,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/windlass-hpc/windlass/internal/idmap"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
@@ -80,7 +81,8 @@ type Runtime interface {
 	Validate(spec *models.Container) error
 	// Check looks at what Start would need in root, the mountpoint: the init, the user, the working directory. It changes nothing.
 	Check(ctx context.Context, spec *models.Container, root string) error
-	// Start starts it in root and returns once its command has been executed. When it fails, or ctx ends, nothing is left of it.
+	// Start starts it in root and returns once its command has been executed. When it fails, or ctx ends, nothing is left of it. With a
+	// user namespace, a root whose owner is among the ids of that is taken as it is; another is shown with these ids.
 	// After an earlier Exited of the same ID the log goes on.
 	Start(ctx context.Context, id ID, spec *models.Container, root string) (Status, error)
 	// Status asks what there is of id; Absent is no error.
@@ -112,4 +114,10 @@ type Preparer interface {
 	// Prepare begins what a Start of id in root, which follows or not, needs no root for, and returns at once. What it makes is undone
 	// by cancel, which does nothing once Start has been called, and by Remove, which waits for either to be done. Start tells what failed.
 	Prepare(ctx context.Context, id ID, root string) (cancel func())
+}
+
+// UserMapper is a Runtime that knows, before the root is mounted, which ids of the node a container gets.
+type UserMapper interface {
+	// IDs gives the ids of the user namespace of spec as container id; nil when it has none of its own. It is the same at every call.
+	IDs(id ID, spec *models.Container) *idmap.Range
 }

@@ -6,11 +6,13 @@ import (
 	"encoding/hex"
 	"fmt"
 	"path"
+	"slices"
 	"sort"
 
 	"github.com/windlass-hpc/windlass/container"
 	"github.com/windlass-hpc/windlass/container/shim/proto"
 	"github.com/windlass-hpc/windlass/internal/cgroup"
+	"github.com/windlass-hpc/windlass/internal/idmap"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
@@ -31,8 +33,7 @@ func (r *Runtime) shimConfig(ctx context.Context, id container.ID, spec *models.
 		case models.ContainerNamespaceTime:
 			c.Time = true
 		case models.ContainerNamespaceUser:
-			c.UserNS = true
-			c.IDBase = r.cfg.IDBase + uint32(int64(id)%idSlots)*proto.IDs
+			c.UserNS, c.IDBase = true, r.IDs(id, spec).First
 		}
 	}
 	for _, b := range spec.Binds {
@@ -41,6 +42,14 @@ func (r *Runtime) shimConfig(ctx context.Context, id container.ID, spec *models.
 	sort.SliceStable(c.Binds, func(i, j int) bool { return c.Binds[i].Target < c.Binds[j].Target }) // what lies below another comes after it
 	c.Env = environment(spec, c.UUID)
 	return c, nil
+}
+
+// IDs implements container.UserMapper.
+func (r *Runtime) IDs(id container.ID, spec *models.Container) *idmap.Range {
+	if !slices.Contains(spec.Namespaces, models.ContainerNamespaceUser) {
+		return nil
+	}
+	return &idmap.Range{First: r.cfg.IDBase + uint32(int64(id)%idSlots)*proto.IDs, Size: proto.IDs}
 }
 
 func isTrue(b *bool) bool { return b != nil && *b }

@@ -54,8 +54,9 @@ type Runtime struct {
 }
 
 var (
-	_ container.Runtime  = (*Runtime)(nil)
-	_ container.Preparer = (*Runtime)(nil)
+	_ container.Runtime    = (*Runtime)(nil)
+	_ container.Preparer   = (*Runtime)(nil)
+	_ container.UserMapper = (*Runtime)(nil)
 )
 
 // New makes a Runtime and checks that this node can run containers.
