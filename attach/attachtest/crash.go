@@ -2,7 +2,6 @@ package attachtest
 
 import (
 	"context"
-	"os"
 	"testing"
 	"time"
 
@@ -21,10 +20,9 @@ type order struct {
 	Timeout  time.Duration // of the context; 0: none
 }
 
-// Main is the body of TestMain: it runs the tests, or what one of them has ordered of this process.
+// Main is the body of TestMain.
 func Main(m *testing.M, s Suite) {
-	crashtest.Obey(func(o order) error { return o.carryOut(s.New(o.Instance)) })
-	os.Exit(m.Run())
+	crashtest.Main(m, func(o order) error { return o.carryOut(s.New(o.Instance)) })
 }
 
 func (o order) carryOut(d attach.Driver) error {

@@ -23,9 +23,9 @@ const (
 	failedMark = "failed: "
 )
 
-// Obey is for TestMain, before the tests are run. In a child it carries out the order that it was started with and
+// obey comes before the tests are run. In a child it carries out the order that it was started with and
 // ends the process; elsewhere it returns at once.
-func Obey[Order any](carryOut func(Order) error) {
+func obey[Order any](carryOut func(Order) error) {
 	text := os.Getenv(orderVar)
 	if text == "" {
 		return

@@ -2,7 +2,6 @@ package mounttest
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -23,18 +22,9 @@ type order struct {
 	Timeout time.Duration // of the context; 0: none
 }
 
-// Main is the body of TestMain: it runs the tests, or what one of them has ordered of this process. Both run in a mount namespace of
-// their own.
+// Main is the body of TestMain.
 func Main(m *testing.M, newDriver func() mount.Driver) {
-	if os.Getenv(namespaceVar) == "" {
-		os.Exit(inNamespace())
-	}
-	crashtest.Obey(func(o order) error { return o.carryOut(newDriver()) })
-	if err := forgetOthers(); err != nil {
-		fmt.Fprintln(os.Stderr, "mounttest:", err)
-		os.Exit(2)
-	}
-	os.Exit(m.Run())
+	crashtest.Main(m, func(o order) error { return o.carryOut(newDriver()) })
 }
 
 func (o order) carryOut(d mount.Driver) error {

@@ -1,4 +1,4 @@
-package mounttest
+package crashtest
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"testing"
 
 	"golang.org/x/sys/unix"
 
@@ -16,7 +17,21 @@ import (
 )
 
 // namespaceVar marks a process that runs in a mount namespace of its own.
-const namespaceVar = "WINDLASS_MOUNTTEST_NAMESPACE"
+const namespaceVar = "WINDLASS_CRASHTEST_NAMESPACE"
+
+// Main is the body of TestMain: it runs the tests, or carries out what one of them has ordered of this process. Both run in a mount
+// namespace of their own.
+func Main[Order any](m *testing.M, carryOut func(Order) error) {
+	if os.Getenv(namespaceVar) == "" {
+		os.Exit(inNamespace())
+	}
+	obey(carryOut) // a child is in the namespace of its tests, and must leave their mounts alone
+	if err := forgetOthers(); err != nil {
+		fmt.Fprintln(os.Stderr, "crashtest:", err)
+		os.Exit(2)
+	}
+	os.Exit(m.Run())
+}
 
 // inNamespace runs this program again in a mount namespace of its own and gives its exit status. Without one, whoever else makes a
 // namespace on this machine would copy the mounts of the tests and keep what lies below them busy. It also takes the mounts with it
@@ -34,7 +49,7 @@ func inNamespace() int {
 		return max(exit.ExitCode(), 1)
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "mounttest: cannot run in a mount namespace of its own:", err)
+		fmt.Fprintln(os.Stderr, "crashtest: cannot run in a mount namespace of its own:", err)
 		return 2
 	}
 	return 0
