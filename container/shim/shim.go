@@ -31,6 +31,7 @@ import (
 // Run is the program. It must be called on the main thread, locked to it: a time namespace is made there.
 func Run() error {
 	unix.CloseOnExec(proto.ListenerFD)
+	unix.Umask(0o022) // the daemon's keeps its files to root, and what is made for a container is for all in there
 	listener := os.NewFile(proto.ListenerFD, "listener")
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become a subreaper: %w", err)
