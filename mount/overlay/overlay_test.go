@@ -69,10 +69,13 @@ func odd(t testing.TB, files map[string]string) string {
 	return dir
 }
 
-func squashfs(t testing.TB) string {
+func squashfs(t testing.TB) string { return packed(t, "squashfs") }
+
+// packed is a mount of an image with mounttest.Files.
+func packed(t testing.TB, fsType string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := unix.Mount(mounttest.Loop(t, mounttest.Image(t, "squashfs"), true).Path, dir, "squashfs", unix.MS_RDONLY, ""); err != nil {
+	if err := unix.Mount(mounttest.Loop(t, mounttest.Image(t, fsType), true).Path, dir, fsType, unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -112,14 +115,14 @@ func TestDriver(t *testing.T) {
 			return mounttest.Case{Spec: spec(1, up), Below: below, Files: mounttest.Files(), Writable: true, Single: true}
 		},
 		"with the ids of a user namespace": func(t testing.TB) mounttest.Case {
-			return mounttest.Case{Spec: spec(2, nil), Below: lowers(odd(t, nil), squashfs(t)), Files: mounttest.Files(), Writable: true, IDs: container()}
+			return mounttest.Case{Spec: spec(2, nil), Below: lowers(odd(t, nil), packed(t, "erofs")), Files: mounttest.Files(), Writable: true, IDs: container()}
 		},
 		"with the ids of a user namespace, kept upper": func(t testing.TB) mounttest.Case {
 			up := &models.OverlayUpper{Path: odd(t, nil)}
-			return mounttest.Case{Spec: spec(1, up), Below: lowers(squashfs(t)), Files: mounttest.Files(), Writable: true, Single: true, IDs: container()}
+			return mounttest.Case{Spec: spec(1, up), Below: lowers(packed(t, "erofs")), Files: mounttest.Files(), Writable: true, Single: true, IDs: container()}
 		},
 		"with the ids of a user namespace, read-only": func(t testing.TB) mounttest.Case {
-			return mounttest.Case{Spec: readOnlySpec(1), Below: lowers(squashfs(t)), Files: mounttest.Files(), IDs: container()}
+			return mounttest.Case{Spec: readOnlySpec(1), Below: lowers(packed(t, "erofs")), Files: mounttest.Files(), IDs: container()}
 		},
 		"read-only": func(t testing.TB) mounttest.Case {
 			return mounttest.Case{Spec: readOnlySpec(1), Below: lowers(squashfs(t)), Files: mounttest.Files()}

@@ -39,7 +39,7 @@ var all = []testCase{
 	{name: "cgroup", pkg: "internal/cgroup"},
 	{name: "linux", pkg: "container/linux", skip: "TestConformance/Systemd/^user$"},
 	{name: "device", pkg: "mount/device", skip: "TestDriver/^(ext4_read-only|btrfs)$", tools: []string{"mksquashfs", "mkfs.erofs", "mkfs.ext4", "mkfs.xfs", "mkfs.btrfs"}},
-	{name: "overlay", pkg: "mount/overlay", skip: "/older_kernel", tools: []string{"mksquashfs"}}, // 6.1 is one itself
+	{name: "overlay", pkg: "mount/overlay", skip: "/older_kernel", tools: []string{"mksquashfs", "mkfs.erofs"}}, // 6.1 is one itself
 	{name: "loop", pkg: "attach/loop", asked: true, tools: []string{"sfdisk", "partx", "mkfs.ext4", "losetup"}},
 	{name: "bind", pkg: "mount/bind", asked: true},
 	{name: "tmpfs", pkg: "mount/tmpfs", asked: true},
