@@ -121,6 +121,9 @@ func (g Group) Create(l Limits) error {
 	if err := os.Mkdir(g.Payload(), 0o755); err != nil && !os.IsExist(err) {
 		return fmt.Errorf("make the cgroup: %w", err)
 	}
+	if err := os.Chmod(g.Payload(), 0o755); err != nil { // the umask is the daemon's; who looks is in the container
+		return fmt.Errorf("make the cgroup: %w", err)
+	}
 	return g.limit(l)
 }
 
