@@ -57,10 +57,12 @@ func (c Course) Kill(t *testing.T) {
 	}
 	c.Before()
 	child := start(t, c.Order)
-	for range 2 {
-		child.line()
-	}
+	child.line()
+	last := child.line()
 	child.kill()
+	if last != doneLine {
+		t.Errorf("the order failed: %s", last)
+	}
 	c.After(Done)
 }
 

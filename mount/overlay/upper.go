@@ -138,30 +138,63 @@ func unmake(path string, made []string) error {
 // says which of them it made.
 func (s *stack) makeDirs(ctx context.Context) (made []string, err error) {
 	err = step.Do(ctx, "overlay.dirs", func(context.Context) error {
-		for _, name := range []string{upperName, workName} {
-			path := filepath.Join(s.base.Name(), name)
-			err := unix.Mkdirat(int(s.base.Fd()), name, 0o700)
-			if err == nil {
-				made = append(made, name)
-			} else if !errors.Is(err, unix.EEXIST) {
-				return upperFault(err, "make %s", path)
-			}
-			fd, err := unix.Openat(int(s.base.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-			if err != nil {
-				return upperFault(err, "open %s", path)
-			}
-			if f := os.NewFile(uintptr(fd), path); name == upperName {
-				s.upper = f
-			} else {
-				s.work = f
-			}
+		isNew, err := s.makeUpper()
+		if isNew {
+			made = append(made, upperName)
 		}
-		if slices.Contains(made, upperName) {
-			return s.dressUpper()
+		if err != nil {
+			return err
 		}
-		return s.checkOwner()
+		if isNew, s.work, err = s.makeDir(workName, workName); isNew {
+			made = append(made, workName)
+		}
+		return err
 	})
 	return made, err
+}
+
+// newUpperName is where a new upper is until it has its owner and mode: one called upper is whole, also after a crash.
+const newUpperName = "upper.new"
+
+// makeUpper makes and opens upper, or opens the one that is there.
+func (s *stack) makeUpper() (isNew bool, err error) {
+	path := filepath.Join(s.base.Name(), upperName)
+	var st unix.Stat_t
+	err = unix.Fstatat(int(s.base.Fd()), upperName, &st, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil {
+		if _, s.upper, err = s.makeDir(upperName, upperName); err != nil {
+			return false, err
+		}
+		return false, s.checkOwner()
+	}
+	if !errors.Is(err, unix.ENOENT) {
+		return false, upperFault(err, "look at %s", path)
+	}
+	if _, s.upper, err = s.makeDir(newUpperName, upperName); err != nil {
+		return false, err
+	}
+	if err := s.dressUpper(); err != nil {
+		return false, errors.Join(err, unix.Unlinkat(int(s.base.Fd()), newUpperName, unix.AT_REMOVEDIR))
+	}
+	if err := unix.Renameat2(int(s.base.Fd()), newUpperName, int(s.base.Fd()), upperName, unix.RENAME_NOREPLACE); err != nil {
+		return false, upperFault(err, "make %s", path)
+	}
+	return true, nil
+}
+
+// makeDir makes a directory in s.base, unless it is there, and opens it under the name that it will have.
+func (s *stack) makeDir(name, finally string) (isNew bool, f *os.File, err error) {
+	path := filepath.Join(s.base.Name(), finally)
+	err = unix.Mkdirat(int(s.base.Fd()), name, 0o700)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return false, nil, upperFault(err, "make %s", path)
+	}
+	isNew = err == nil
+	fd, err := unix.Openat(int(s.base.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return isNew, nil, upperFault(err, "open %s", path)
+	}
+	return isNew, os.NewFile(uintptr(fd), path), nil
 }
 
 // dressUpper gives a new upper the owner and mode of the uppermost lower's root, since the overlay's root shows those of the upper. An
