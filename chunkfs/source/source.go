@@ -1,0 +1,42 @@
+// Package source reads what an image is built from: a directory, a tar, a squashfs, an OCI image. All of it but the directory is
+// hostile: paths that leave the root, links through links, sizes that lie.
+package source
+
+import (
+	"context"
+	"io"
+
+	"github.com/windlass-hpc/windlass/chunkfs/erofs"
+)
+
+// Item is one thing that a source holds.
+type Item struct {
+	// Path is relative, clean, without a leading slash; "." is the root. A later item of the same path replaces the earlier one.
+	Path string
+	// Node has all but Entries, Extents and Data. The same Node under a second path is a hard link.
+	Node *erofs.Node
+	// Open gives the content of a regular file, nil for one without. Of a source that is not Random it may be called only until visit
+	// returns, and read only once.
+	Open func() (Content, error)
+}
+
+// Content is what is in a regular file.
+type Content interface {
+	io.ReadCloser
+	// NextData says where data goes on at or after off and where it ends; io.EOF when only a hole is left. It may answer that all
+	// is data.
+	NextData(off int64) (start, end int64, err error)
+}
+
+// Source is a tree that is read once. The order of visits is the same for the same input; a directory may come after what it holds, or
+// not at all (then it is root's, mode 0755, of time 0).
+type Source interface {
+	// Walk calls visit for every item until it fails.
+	Walk(ctx context.Context, visit func(Item) error) error
+	// Random says that Open may be called after Walk, in any order, at any time until Close.
+	Random() bool
+	// Total estimates the bytes that Walk will read of the input, for progress; 0 when not known. Done says how many it has read.
+	Total() int64
+	Done() int64
+	Close() error
+}
