@@ -27,6 +27,9 @@ type Mount struct {
 	// bind
 	Bind *MountBind `json:"bind,omitempty"`
 
+	// chunkfs
+	Chunkfs *MountChunkfs `json:"chunkfs,omitempty"`
+
 	// what went wrong last
 	// Read Only: true
 	Error string `json:"error,omitempty"`
@@ -82,6 +85,10 @@ func (m *Mount) Validate(formats strfmt.Registry) error {
 	}
 
 	if err := m.validateBind(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.validateChunkfs(formats); err != nil {
 		res = append(res, err)
 	}
 
@@ -160,6 +167,29 @@ func (m *Mount) validateBind(formats strfmt.Registry) error {
 			ce := new(errors.CompositeError)
 			if stderrors.As(err, &ce) {
 				return ce.ValidateName("bind")
+			}
+
+			return err
+		}
+	}
+
+	return nil
+}
+
+func (m *Mount) validateChunkfs(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.Chunkfs) { // not required
+		return nil
+	}
+
+	if m.Chunkfs != nil {
+		if err := m.Chunkfs.Validate(formats); err != nil {
+			ve := new(errors.Validation)
+			if stderrors.As(err, &ve) {
+				return ve.ValidateName("chunkfs")
+			}
+			ce := new(errors.CompositeError)
+			if stderrors.As(err, &ce) {
+				return ce.ValidateName("chunkfs")
 			}
 
 			return err
@@ -399,6 +429,10 @@ func (m *Mount) ContextValidate(ctx context.Context, formats strfmt.Registry) er
 		res = append(res, err)
 	}
 
+	if err := m.contextValidateChunkfs(ctx, formats); err != nil {
+		res = append(res, err)
+	}
+
 	if err := m.contextValidateError(ctx, formats); err != nil {
 		res = append(res, err)
 	}
@@ -494,6 +528,31 @@ func (m *Mount) contextValidateBind(ctx context.Context, formats strfmt.Registry
 			ce := new(errors.CompositeError)
 			if stderrors.As(err, &ce) {
 				return ce.ValidateName("bind")
+			}
+
+			return err
+		}
+	}
+
+	return nil
+}
+
+func (m *Mount) contextValidateChunkfs(ctx context.Context, formats strfmt.Registry) error {
+
+	if m.Chunkfs != nil {
+
+		if typeutils.IsZero(m.Chunkfs) { // not required
+			return nil
+		}
+
+		if err := m.Chunkfs.ContextValidate(ctx, formats); err != nil {
+			ve := new(errors.Validation)
+			if stderrors.As(err, &ve) {
+				return ve.ValidateName("chunkfs")
+			}
+			ce := new(errors.CompositeError)
+			if stderrors.As(err, &ce) {
+				return ce.ValidateName("chunkfs")
 			}
 
 			return err

@@ -33,6 +33,9 @@ const (
 	// MountKindBind captures enum value "bind"
 	MountKindBind MountKind = "bind"
 
+	// MountKindChunkfs captures enum value "chunkfs"
+	MountKindChunkfs MountKind = "chunkfs"
+
 	// MountKindNfs captures enum value "nfs"
 	MountKindNfs MountKind = "nfs"
 
@@ -51,7 +54,7 @@ var mountKindEnum []any
 
 func init() {
 	var res []MountKind
-	if err := json.Unmarshal([]byte(`["attach","bind","nfs","overlay","tmpfs","uri"]`), &res); err != nil {
+	if err := json.Unmarshal([]byte(`["attach","bind","chunkfs","nfs","overlay","tmpfs","uri"]`), &res); err != nil {
 		panic(err)
 	}
 	for _, v := range res {
