@@ -1,7 +1,8 @@
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
 
-// windlass-shim is the parent of one container's first process. The daemon starts it; it is of no use on its own.
+// windlass-shim is the parent of one container's first process; called with the word keeper, it is the keeper of the chunkfs server. The
+// daemon starts it; it is of no use on its own.
 //
 // The daemon says how many processors it may use (GOMAXPROCS), so the runtime need not read cgroup files to find out: hence the
 // directives above.
@@ -12,14 +13,22 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/windlass-hpc/windlass/chunkfs/keeper"
 	"github.com/windlass-hpc/windlass/container/shim"
 )
 
 func init() { runtime.LockOSThread() } // main stays on the main thread: see shim.Run
 
 func main() {
-	if err := shim.Run(); err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "windlass-shim:", err)
 		os.Exit(1)
 	}
+}
+
+func run(args []string) error {
+	if len(args) > 0 && args[0] == "keeper" {
+		return keeper.Run(args[1:])
+	}
+	return shim.Run()
 }
