@@ -11,20 +11,23 @@ import (
 
 // Item is one thing that a source holds.
 type Item struct {
-	// Path is relative, clean, without a leading slash; "." is the root. A later item of the same path replaces the earlier one.
+	// Path is relative, clean, without a leading slash; "." is the root. A later item of the same path replaces the earlier one, with what
+	// was in it; only a directory that comes again keeps its entries.
 	Path string
 	// Node has all but Entries, Extents and Data. The same Node under a second path is a hard link.
 	Node *erofs.Node
-	// Open gives the content of a regular file, nil for one without. Of a source that is not Random it may be called only until visit
-	// returns, and read only once.
+	// Open gives the content of a regular file; nil for one without and for a second path of a Node. Of a source that is not Random it
+	// may be called only until visit returns, and only once.
 	Open func() (Content, error)
 }
 
-// Content is what is in a regular file.
+// Content is what is in a regular file: Node.Size bytes from its beginning on. Read gives holes as zeros. It ends with io.EOF after the
+// last byte and with nothing else unless all of them were there. Close says whether the file changed while it was read.
 type Content interface {
 	io.ReadCloser
-	// NextData says where data goes on at or after off and where it ends; io.EOF when only a hole is left. It may answer that all
-	// is data.
+	// NextData says where data goes on at or after off, and where that run ends; io.EOF when only a hole is left. Read goes on at start
+	// then, so that holes need not be read. off is not before what has been read. It may answer that all is data; start and end need not
+	// be on a block's border.
 	NextData(off int64) (start, end int64, err error)
 }
 
@@ -33,7 +36,7 @@ type Content interface {
 type Source interface {
 	// Walk calls visit for every item until it fails.
 	Walk(ctx context.Context, visit func(Item) error) error
-	// Random says that Open may be called after Walk, in any order, at any time until Close.
+	// Random says that Open may be called after Walk, in any order and by several at once, until Close.
 	Random() bool
 	// Total estimates the bytes that Walk will read of the input, for progress; 0 when not known. Done says how many it has read.
 	Total() int64
