@@ -124,8 +124,8 @@ func (u *unpacker) node(at place, h *tar.Header) error {
 	kind := map[byte]uint32{tar.TypeChar: unix.S_IFCHR, tar.TypeBlock: unix.S_IFBLK, tar.TypeFifo: unix.S_IFIFO}[h.Typeflag]
 	var dev uint64
 	if h.Typeflag != tar.TypeFifo {
-		if h.Devmajor < 0 || h.Devmajor >= 1<<12 || h.Devminor < 0 || h.Devminor >= 1<<20 {
-			return damaged("no device has the number %d:%d", h.Devmajor, h.Devminor)
+		if err := checkDevice(h); err != nil {
+			return err
 		}
 		dev = unix.Mkdev(uint32(h.Devmajor), uint32(h.Devminor))
 	}

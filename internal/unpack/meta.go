@@ -21,6 +21,13 @@ func checkOwner(h *tar.Header) error {
 	return nil
 }
 
+func checkDevice(h *tar.Header) error {
+	if h.Devmajor < 0 || h.Devmajor >= 1<<12 || h.Devminor < 0 || h.Devminor >= 1<<20 {
+		return damaged("no device has the number %d:%d", h.Devmajor, h.Devminor)
+	}
+	return nil
+}
+
 func mode(h *tar.Header) uint32 { return uint32(h.Mode) & 0o7777 }
 
 // meta gives an open file or directory its owner, mode and attributes, in this order: a change of owner takes setuid bits and

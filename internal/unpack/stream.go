@@ -50,9 +50,9 @@ func (e *endMark) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// finish reads what is left, so that a decompressor comes to its checksum, and looks for the end mark.
-func (e *endMark) finish(last string) error {
-	marked := e.zeros >= blockSize
+// finish reads what is left, so that a decompressor comes to its checksum, and looks for the end mark unless there need not be one.
+func (e *endMark) finish(last string, unmarked bool) error {
+	marked := unmarked || e.zeros >= blockSize
 	if _, err := io.Copy(io.Discard, e.r); err != nil {
 		return readError(err, "after "+last)
 	}

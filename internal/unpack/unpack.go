@@ -24,6 +24,8 @@ type Options struct {
 	// Limit bounds the bytes of the archive, decompressed, and apart from that of all files in it, holes included; 0: no bound.
 	// Neither costs memory, but both cost time: an archive can overwrite one file for ever, and a sparse file can be all hole.
 	Limit int64
+	// Unmarked takes an archive without an end mark as whole: a digest vouches for its length.
+	Unmarked bool
 }
 
 // Report says what was unpacked.
@@ -43,26 +45,20 @@ type Report struct {
 // do, such as leading out of the directory; TooLarge when it is beyond the limit; and wraps ENOSPC when dir is full. On error what has
 // been unpacked stays: throw it away.
 func Tar(ctx context.Context, dir *os.File, r io.Reader, o Options) (Report, error) {
-	end := &endMark{r: &limited{ctx: ctx, r: r, limit: o.Limit}}
 	u := &unpacker{ctx: ctx, limit: o.Limit, tree: newTree(dir), dirs: map[string]tar.Header{}}
 	defer u.tree.close()
-	archive := tar.NewReader(end)
-	last := "the first entry"
+	archive := NewReader(ctx, r, o)
 	for {
 		h, err := archive.Next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err != nil && !errors.Is(err, tar.ErrInsecurePath) { // names are our own business
-			return u.report, readError(err, "after "+last)
-		}
-		if err := u.entry(h, archive); err != nil {
+		if err != nil {
 			return u.report, err
 		}
-		last = fmt.Sprintf("entry %q", clip(h.Name))
-	}
-	if err := end.finish(last); err != nil {
-		return u.report, err
+		if err := u.entry(h, archive.tar); err != nil {
+			return u.report, err
+		}
 	}
 	return u.report, u.finishDirs()
 }
@@ -80,9 +76,6 @@ type unpacker struct {
 func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 	if err := u.ctx.Err(); err != nil {
 		return fmt.Errorf("unpack: %w", err)
-	}
-	if h.Typeflag == tar.TypeXGlobalHeader { // a comment for the whole archive, such as the commit that git archive writes
-		return nil
 	}
 	u.report.Entries++
 	if err := u.make(h, content); err != nil {
