@@ -1,9 +1,10 @@
 package erofs
 
 import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
 	"io"
-
-	"github.com/windlass-hpc/windlass/internal/fault"
 )
 
 // BlockSize is that of every image written here, and the only one that is read.
@@ -19,21 +20,87 @@ type Options struct {
 }
 
 // Write writes the metadata of the tree and gives its size, a multiple of BlockSize. The same tree and options give the same bytes. A
-// tree that cannot be written, such as one with names out of order, with extents that Align would change or with an extended attribute
-// that EROFS has no room for (XattrSupported), is Invalid or Unsupported, and names the path; nothing is written then.
+// tree that cannot be written, such as one with names out of order, with extents that need more than MaxChunks entries (Align) or with
+// an extended attribute that EROFS has no room for (XattrSupported), is Invalid or Unsupported, and the error names the path; nothing is
+// written then. The tree is gone through several times and must not change meanwhile.
 func Write(w io.Writer, root *Node, o Options) (int64, error) {
-	return 0, fault.New(fault.Unsupported, "write an EROFS image")
+	p, err := newPlan(root, o)
+	if err != nil {
+		return 0, err
+	}
+	out := &writer{plan: p, out: bufio.NewWriterSize(w, 256<<10)}
+	out.superblock()
+	for _, i := range p.inOrder() {
+		out.inode(&p.nodes[i])
+	}
+	out.pad(p.sharedAt)
+	for _, x := range p.shared.list {
+		out.write(appendXattr(nil, x))
+	}
+	out.pad(p.blocksAt)
+	for i := range p.nodes {
+		out.wholeBlocks(&p.nodes[i])
+	}
+	if err := out.out.Flush(); err != nil {
+		return 0, fmt.Errorf("write an EROFS image: %w", err)
+	}
+	return p.size, nil
 }
 
-// XattrSupported reports whether an image can hold an extended attribute of this name: those of user, trusted and security, and the two
-// POSIX ACLs.
-func XattrSupported(name string) bool { return false }
+// writer puts a plan into a stream, in order.
+type writer struct {
+	*plan
+	out  *bufio.Writer // keeps the first error
+	off  int64
+	head []byte // block 0 until it is whole, since the checksum in front is of all of it
+}
 
-// Align gives the runs of a regular file of size bytes that must lie on the device, each in one piece, when those of data have content
-// that is not a hole. It takes data by Offset and Size, in order and without overlap, at any byte, and gives runs whose Device is to be
-// filled in and whose bytes outside of data are zeros. EROFS maps a file in chunks of one size, so holes smaller than a chunk become
-// zeros; the chunk is chosen so that a file never has more than MaxChunks of them. A file without holes is one run, one of nothing else none.
-func Align(size int64, data []Extent) []Extent { return data }
+func (w *writer) write(b []byte) {
+	w.off += int64(len(b))
+	if n := min(BlockSize-len(w.head), len(b)); n > 0 {
+		w.head = append(w.head, b[:n]...)
+		b = b[n:]
+		if len(w.head) == BlockSize {
+			binary.LittleEndian.PutUint32(w.head[superOffset+sbChecksum:], checksum(w.head[superOffset:]))
+			w.out.Write(w.head)
+		}
+	}
+	w.out.Write(b)
+}
 
-// MaxChunks bounds the entries that map one file.
-const MaxChunks = 64 << 10
+func (w *writer) pad(to int64) {
+	var zero [BlockSize]byte
+	for w.off < to {
+		w.write(zero[:min(to-w.off, BlockSize)])
+	}
+}
+
+// superblock writes the superblock and the device table.
+func (w *writer) superblock() {
+	var b [slotOffset + slotSize]byte
+	le, sb := binary.LittleEndian, b[superOffset:]
+	total := w.size / BlockSize
+	incompat := uint32(0)
+	if w.chunked {
+		incompat |= incompatChunked
+	}
+	if w.o.SameDevice {
+		total += w.o.DeviceSize / BlockSize
+	} else {
+		incompat |= incompatDevices
+		le.PutUint16(sb[sbDevices:], 1)
+		le.PutUint16(sb[sbDevSlot:], slotOffset/slotSize)
+		le.PutUint32(b[slotOffset+slotBlocks:], uint32(w.o.DeviceSize/BlockSize))
+		le.PutUint32(b[slotOffset+slotMapped:], uint32(w.size/BlockSize))
+	}
+	le.PutUint32(sb[sbMagic:], superMagic)
+	le.PutUint32(sb[sbCompat:], compatChecksum|compatMtime)
+	sb[sbBlockBits] = blockBits
+	le.PutUint16(sb[sbRootNid:], uint16(w.nodes[0].off/inodeSlot))
+	le.PutUint64(sb[sbInodes:], uint64(len(w.nodes)))
+	le.PutUint32(sb[sbBlocks:], uint32(total))
+	le.PutUint32(sb[sbXattr:], uint32(w.sharedAt/BlockSize))
+	copy(sb[sbUUID:], w.o.UUID[:])
+	le.PutUint32(sb[sbIncompat:], incompat)
+	w.write(b[:])
+}

@@ -1,0 +1,195 @@
+package erofs_test
+
+import (
+	"bytes"
+	"errors"
+	"os/exec"
+	"reflect"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/chunkfs/erofs"
+	"github.com/windlass-hpc/windlass/internal/fault"
+)
+
+func open(t *testing.T, b []byte) *erofs.Image {
+	t.Helper()
+	im, err := erofs.Open(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return im
+}
+
+func TestRoundTrip(t *testing.T) {
+	s := newSample()
+	meta, _, _ := s.write(t)
+	again, _, _ := s.write(t)
+	if !bytes.Equal(meta, again) {
+		t.Error("the same tree gave two images")
+	}
+	im := open(t, meta)
+	if im.DeviceSize() != int64(len(s.data)) {
+		t.Errorf("DeviceSize %d, want %d", im.DeviceSize(), len(s.data))
+	}
+	got, err := im.Tree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "/", got, s.root, map[*erofs.Node]*erofs.Node{})
+}
+
+// same compares trees, with what is one inode in both.
+func same(t *testing.T, path string, got, want *erofs.Node, seen map[*erofs.Node]*erofs.Node) {
+	t.Helper()
+	if other, ok := seen[want]; ok {
+		if got != other {
+			t.Errorf("%s: not the inode of its other name", path)
+		}
+		return
+	}
+	seen[want] = got
+	g, w := *got, *want
+	g.Entries, w.Entries = nil, nil
+	if !reflect.DeepEqual(g, w) {
+		t.Errorf("%.60q:\n got %.300v\nwant %.300v", path, g, w)
+	}
+	if len(got.Entries) != len(want.Entries) {
+		t.Fatalf("%.60q: %d entries, want %d", path, len(got.Entries), len(want.Entries))
+	}
+	for i, e := range got.Entries {
+		if e.Name != want.Entries[i].Name {
+			t.Fatalf("%.60q: entry %d is %q, want %q", path, i, e.Name, want.Entries[i].Name)
+		}
+		same(t, path+"/"+e.Name, e.Node, want.Entries[i].Node, seen)
+	}
+}
+
+func TestTools(t *testing.T) {
+	s := newSample()
+	_, meta, data := s.write(t)
+	for _, argv := range [][]string{
+		{"fsck.erofs", "-d3", "--device=" + data, meta},
+		{"dump.erofs", "-s", "--device=" + data, meta},
+		{"dump.erofs", "-S", "--device=" + data, meta},
+		{"dump.erofs", "--path=/sparse", "-e", "--device=" + data, meta},
+	} {
+		out, err := exec.CommandContext(t.Context(), argv[0], argv[1:]...).CombinedOutput()
+		if err != nil || strings.Contains(string(out), "Err:") {
+			t.Errorf("%v: %v\n%.3000s", argv, err, out)
+		}
+		t.Logf("%v\n%.1500s", argv, out)
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for _, n := range []int{0, 1, 13, 1000} {
+		d := dir()
+		for i := range n {
+			d.Entries = append(d.Entries, erofs.Entry{Name: strings.Repeat("x", 1+i/100) + string(rune('0'+i%100)), Node: node(unix.S_IFREG)})
+		}
+		sortEntries(d)
+		s := &sample{root: d}
+		meta, _, _ := s.write(t)
+		if got := open(t, meta).Inodes(); got != int64(n+1) || len(meta)%block != 0 {
+			t.Errorf("%d files: %d inodes in %d bytes", n, got, len(meta))
+		}
+		if limit := 2*block + n*160; len(meta) > limit {
+			t.Errorf("%d files took %d bytes, more than %d", n, len(meta), limit)
+		}
+	}
+}
+
+func TestWriteRefuses(t *testing.T) {
+	file := func(f func(*erofs.Node)) *erofs.Node {
+		n := node(unix.S_IFREG)
+		f(n)
+		return dir(erofs.Entry{Name: "dir", Node: dir(erofs.Entry{Name: "file", Node: n})})
+	}
+	hidden := dir()
+	hidden.Entries = []erofs.Entry{{Name: "self", Node: hidden}}
+	for name, tc := range map[string]struct {
+		root *erofs.Node
+		kind fault.Kind
+		want string
+	}{
+		"no root":           {nil, fault.Invalid, "root"},
+		"file as root":      {node(unix.S_IFREG), fault.Invalid, "root"},
+		"name":              {dir(erofs.Entry{Name: "a/b", Node: node(unix.S_IFREG)}), fault.Invalid, `"a/b"`},
+		"dots":              {dir(erofs.Entry{Name: "..", Node: dir()}), fault.Invalid, `".."`},
+		"long name":         {dir(erofs.Entry{Name: strings.Repeat("x", 256), Node: dir()}), fault.Invalid, "xxx"},
+		"order":             {dir(erofs.Entry{Name: "b", Node: node(unix.S_IFREG)}, erofs.Entry{Name: "a", Node: node(unix.S_IFREG)}), fault.Invalid, "order"},
+		"twice":             {dir(erofs.Entry{Name: "a", Node: node(unix.S_IFREG)}, erofs.Entry{Name: "a", Node: node(unix.S_IFREG)}), fault.Invalid, "order"},
+		"no inode":          {dir(erofs.Entry{Name: "a"}), fault.Invalid, "no inode"},
+		"loop":              {dir(erofs.Entry{Name: "a", Node: hidden}), fault.Invalid, "second name"},
+		"no type":           {dir(erofs.Entry{Name: "a", Node: node(0o644)}), fault.Invalid, "type"},
+		"empty target":      {dir(erofs.Entry{Name: "a", Node: node(unix.S_IFLNK)}), fault.Invalid, "target"},
+		"xattr":             {file(func(n *erofs.Node) { n.Xattrs = []erofs.Xattr{{Name: "btrfs.compression"}} }), fault.Unsupported, `"/dir/file"`},
+		"xattr twice":       {file(func(n *erofs.Node) { n.Xattrs = []erofs.Xattr{{Name: "user.a"}, {Name: "user.a"}} }), fault.Invalid, "twice"},
+		"xattr size":        {file(func(n *erofs.Node) { n.Xattrs = []erofs.Xattr{{Name: "user.a", Value: make([]byte, 65536)}} }), fault.Unsupported, "65535"},
+		"outside of device": {file(func(n *erofs.Node) { n.Size, n.Extents = 5000, []erofs.Extent{{Size: 5000}} }), fault.Invalid, "device"},
+		"unaligned":         {file(func(n *erofs.Node) { n.Size, n.Extents = 9000, []erofs.Extent{{Offset: 100, Size: 50}} }), fault.Invalid, "whole blocks"},
+		"overlap":           {file(func(n *erofs.Node) { n.Size, n.Extents = 8192, []erofs.Extent{{Size: 4096}, {Size: 4096}} }), fault.Invalid, "overlaps"},
+		"behind the end":    {file(func(n *erofs.Node) { n.Size, n.Extents = 100, []erofs.Extent{{Size: 4096}} }), fault.Invalid, "outside"},
+		"too many chunks":   {file(func(n *erofs.Node) { n.Size, n.Extents = 1<<40, []erofs.Extent{{Offset: 4096, Size: 4096}} }), fault.Unsupported, "chunks"},
+		"data":              {file(func(n *erofs.Node) { n.Size, n.Data = 4, []byte("five!") }), fault.Invalid, "metadata"},
+		"device number":     {dir(erofs.Entry{Name: "a", Node: &erofs.Node{Mode: unix.S_IFCHR, Rdev: unix.Mkdev(5000, 1)}}), fault.Unsupported, "5000:1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var b bytes.Buffer
+			_, err := erofs.Write(&b, tc.root, erofs.Options{DeviceSize: block})
+			if !fault.Is(err, tc.kind) || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v (%s), want %s with %q", err, fault.KindOf(err), tc.kind, tc.want)
+			}
+			if b.Len() > 0 {
+				t.Errorf("wrote %d bytes", b.Len())
+			}
+		})
+	}
+}
+
+type failing struct{ left int }
+
+func (f *failing) Write(b []byte) (int, error) {
+	if f.left -= len(b); f.left < 0 {
+		return 0, errors.New("no more")
+	}
+	return len(b), nil
+}
+
+func TestWriteError(t *testing.T) {
+	s := newSample()
+	if _, err := erofs.Write(&failing{left: 300_000}, s.root, s.options()); err == nil || !strings.Contains(err.Error(), "no more") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAlign(t *testing.T) {
+	ext := func(pairs ...int64) (list []erofs.Extent) {
+		for i := 0; i < len(pairs); i += 2 {
+			list = append(list, erofs.Extent{Offset: pairs[i], Size: pairs[i+1]})
+		}
+		return list
+	}
+	for name, tc := range map[string]struct {
+		size       int64
+		data, want []erofs.Extent
+	}{
+		"nothing":        {0, nil, nil},
+		"hole":           {1 << 50, nil, nil},
+		"whole":          {5000, ext(0, 5000), ext(0, 5000)},
+		"touching":       {9000, ext(0, 10, 10, 4090, 8000, 1000), ext(0, 9000)},
+		"hole in middle": {5 * 4096, ext(0, 1, 4*4096, 1), ext(0, 4096, 4*4096, 4096)},
+		"tail":           {4*4096 + 5, ext(4*4096, 5), ext(4*4096, 5)},
+		"beyond the end": {100, ext(50, 100, 200, 5), ext(0, 100)},
+		"large chunks":   {1 << 40, ext(1<<39+1, 1), ext(1<<39, 1<<24)},
+		"huge":           {1 << 58, ext(5, 1), ext(0, 1<<42)},
+		"one of many":    {1 << 30, ext(1<<29, 10), ext(1<<29, 1<<19)},
+	} {
+		if got := erofs.Align(tc.size, tc.data); !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%s: got %v, want %v", name, got, tc.want)
+		}
+	}
+}
