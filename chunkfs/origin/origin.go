@@ -39,6 +39,8 @@ type Fetch struct {
 	Pack   format.Pack
 	Pieces []Piece // in order of offset; small gaps between them are fetched too and dropped
 	Class  Class
+	// Raise, when not nil, makes the fetch one of class Demand as soon as it is closed: a reader has come to wait for it.
+	Raise <-chan struct{}
 	// Deliver takes the stored bytes of a piece as soon as they are there, from one goroutine at a time, each piece once, in any order.
 	// An error of kind Corrupt counts against the origin, and the piece is fetched from another; any other error ends the fetch. The
 	// bytes are the callee's until it returns.
