@@ -22,7 +22,7 @@ const chunkSize = 2 * format.BlockSize
 func content(n int) []byte {
 	b := make([]byte, chunkSize)
 	r := rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16)})
-	_, _ = r.Read(b[:chunkSize/2])
+	_, _ = r.Read(b[:256])
 	return b
 }
 
