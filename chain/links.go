@@ -27,6 +27,7 @@ func (c *Chain) Detach(ctx context.Context, id int64, force bool) (*models.Attac
 
 // Mounts lists the mounts, oldest first: all, or the one with the id, or those of a kind.
 func (c *Chain) Mounts(id *int64, kind string) ([]*models.Mount, error) {
+	c.refresh(c.ctx)
 	return list(c, KindMount, id, c.viewMount, func(v *models.Mount) bool { return kind == "" || string(v.Kind) == kind })
 }
 

@@ -14,12 +14,16 @@ import (
 	"github.com/windlass-hpc/windlass/internal/mountinfo"
 	"github.com/windlass-hpc/windlass/internal/rundir"
 	"github.com/windlass-hpc/windlass/internal/step"
+	"github.com/windlass-hpc/windlass/mount"
 )
 
 // reap takes away what the kernel has under our names without a record: containers, then mounts, then devices. It should never find
 // anything, since records go last; it is the net below. What belongs to a record that could not be read stays.
 func (c *Chain) reap(ctx context.Context) {
 	c.reapContainers(ctx)
+	for _, kind := range c.cfg.Mount.Kinds() {
+		c.reapKept(ctx, kind)
+	}
 	for _, dir := range []string{c.dir.Mounts(), c.dir.Scratches()} {
 		c.reapMounts(ctx, dir)
 	}
@@ -57,6 +61,27 @@ func (c *Chain) reapContainers(ctx context.Context) {
 		if !c.known(id) {
 			c.reaped("container", id, c.cfg.Runtime.Remove(ctx, id))
 		}
+	}
+}
+
+// reapKept takes away what a driver keeps of mounts elsewhere than in the run directory, those mounts included.
+func (c *Chain) reapKept(ctx context.Context, kind string) {
+	d, _ := c.cfg.Mount.Driver(kind)
+	lister, ok := d.(mount.Lister)
+	if !ok {
+		return
+	}
+	ids, err := lister.List(ctx)
+	if err != nil {
+		c.log.WithField("driver", kind).WithError(err).Error("the driver cannot say what there is")
+		return
+	}
+	for _, id := range ids {
+		if c.known(id) {
+			continue
+		}
+		target := mount.Target{Dir: c.dir.Mount(int64(id)), Scratch: c.dir.Scratch(int64(id))}
+		c.reaped(kind, id, d.Unmount(ctx, mount.Active{ID: id, Target: target}, true))
 	}
 }
 

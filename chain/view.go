@@ -1,12 +1,14 @@
 package chain
 
 import (
+	"context"
 	"strings"
 	"time"
 
 	"github.com/go-openapi/strfmt"
 
 	"github.com/windlass-hpc/windlass/internal/redact"
+	"github.com/windlass-hpc/windlass/mount"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
@@ -50,7 +52,61 @@ func (c *Chain) viewMount(o *object) *models.Mount {
 		part.URI = &uri
 		v.URI = &part
 	}
+	if v.Chunkfs != nil {
+		v.Chunkfs = maskChunkfs(v.Chunkfs)
+	}
+	if d, ok := c.observer(v.Kind); ok {
+		d.Observe(o.id, &v)
+	}
 	return &v
+}
+
+// maskChunkfs copies the part without what lets one into the origins.
+func maskChunkfs(part *models.MountChunkfs) *models.MountChunkfs {
+	masked := *part
+	masked.Origins = make([]*models.ChunkfsOrigin, 0, len(part.Origins))
+	for _, from := range part.Origins {
+		if from == nil || from.URL == nil {
+			continue
+		}
+		own := *from
+		url := redact.URL(*from.URL)
+		own.URL = &url
+		for _, secret := range []*string{&own.Password, &own.Token} {
+			if *secret != "" {
+				*secret = redact.Mask
+			}
+		}
+		masked.Origins = append(masked.Origins, &own)
+	}
+	return &masked
+}
+
+// observer gives the driver of a kind when it can tell how a mount fares.
+func (c *Chain) observer(kind models.MountKind) (mount.Observer, bool) {
+	d, ok := c.cfg.Mount.Driver(string(kind))
+	if !ok {
+		return nil, false
+	}
+	o, ok := d.(mount.Observer)
+	return o, ok
+}
+
+// refresh has the drivers that can tell how a mount fares look again, before anything is viewed. It takes a moment at most.
+func (c *Chain) refresh(ctx context.Context) {
+	placed := map[models.MountKind][]ID{}
+	c.mu.RLock()
+	for _, o := range c.objects {
+		if o.kind == KindMount && o.phase == Ready {
+			placed[o.mount.Kind] = append(placed[o.mount.Kind], o.id)
+		}
+	}
+	c.mu.RUnlock()
+	for kind, ids := range placed {
+		if d, ok := c.observer(kind); ok {
+			d.Refresh(ctx, ids)
+		}
+	}
 }
 
 func (c *Chain) viewContainer(o *object) *models.Container {

@@ -85,6 +85,22 @@ type Driver interface {
 	Probe(ctx context.Context, id ID, spec *models.Mount, target Target) (Active, State, error)
 }
 
+// Lister is a Driver that keeps something of a mount elsewhere than at its Target. When the daemon starts, what is listed and has no record
+// is taken away by Unmount.
+type Lister interface {
+	// List gives the mounts of which there is something, in no order.
+	List(ctx context.Context) ([]ID, error)
+}
+
+// Observer is a Driver that can tell how a mount fares.
+type Observer interface {
+	// Refresh has what Observe tells brought up to date; ids are all mounts of the kind that are in place. It comes back soon, in a tenth
+	// of a second, whatever hangs, and does nothing when all is known well enough.
+	Refresh(ctx context.Context, ids []ID)
+	// Observe puts what is known of the mount into the read-only fields of its part in m, of which it changes a copy. It never waits.
+	Observe(id ID, m *models.Mount)
+}
+
 // Registry is the explicit list of drivers. It is made once and then only read.
 type Registry struct{ drivers map[string]Driver }
 

@@ -76,6 +76,10 @@ func (s *Starter) Close() {
 	s.hold = nil
 }
 
+// Alive reports whether there is a server, or a keeper that is about to start one again. While there is none, what a server served before
+// cannot be read any more. It asks nobody.
+func (s *Starter) Alive() bool { return !s.keeperGone() }
+
 func (s *Starter) held() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

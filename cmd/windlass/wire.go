@@ -17,6 +17,7 @@ import (
 	"github.com/windlass-hpc/windlass/attach/local"
 	"github.com/windlass-hpc/windlass/attach/loop"
 	"github.com/windlass-hpc/windlass/chain"
+	"github.com/windlass-hpc/windlass/chunkfs/control"
 	"github.com/windlass-hpc/windlass/container/linux"
 	"github.com/windlass-hpc/windlass/internal/cli"
 	"github.com/windlass-hpc/windlass/internal/config"
@@ -24,6 +25,7 @@ import (
 	"github.com/windlass-hpc/windlass/internal/rundir"
 	"github.com/windlass-hpc/windlass/mount"
 	"github.com/windlass-hpc/windlass/mount/bind"
+	"github.com/windlass-hpc/windlass/mount/chunk"
 	"github.com/windlass-hpc/windlass/mount/device"
 	"github.com/windlass-hpc/windlass/mount/overlay"
 	"github.com/windlass-hpc/windlass/mount/tmpfs"
@@ -44,9 +46,20 @@ func attachDrivers(dir rundir.Dir) *attach.Registry {
 }
 
 // mountDrivers is the list of mount drivers.
-func mountDrivers(dir rundir.Dir, cas []*x509.Certificate) *mount.Registry {
-	return mount.NewRegistry(device.New(), bind.New(), overlay.New(), tmpfs.New(),
+func mountDrivers(dir rundir.Dir, cas []*x509.Certificate, chunkfs chunk.Config) *mount.Registry {
+	return mount.NewRegistry(device.New(), bind.New(), overlay.New(), tmpfs.New(), chunk.New(chunkfs),
 		uri.New(uri.Config{Instance: dir.Instance(), ExtraCAs: cas, UserAgent: "windlass/" + cmp.Or(version, "devel")}))
+}
+
+// chunkfsConfig says how the chunkfs server is started: as this program once more, kept by the shim.
+func chunkfsConfig(cfg config.Config, dir rundir.Dir, shim string) (chunk.Config, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return chunk.Config{}, fmt.Errorf("find this program, which the chunkfs server is too: %w", err)
+	}
+	return chunk.Config{Instance: dir.Instance(), CacheDir: cfg.ChunkfsCache, Starter: control.NewStarter(control.StartConfig{
+		RunDir: string(dir), Shim: shim, Server: self, CacheDir: cfg.ChunkfsCache, CacheSize: int64(cfg.ChunkfsCacheSize),
+	})}, nil
 }
 
 // openChain makes the chain that the configuration describes and brings it and the node together.
@@ -64,8 +77,12 @@ func openChain(ctx context.Context, cfg config.Config, log *logrus.Logger, onSte
 	if err != nil {
 		return nil, err
 	}
+	chunkfs, err := chunkfsConfig(cfg, dir, shim)
+	if err != nil {
+		return nil, err
+	}
 	return chain.Open(ctx, chain.Config{
-		Dir: dir, Attach: attachDrivers(dir), Mount: mountDrivers(dir, cas), Runtime: containers, Log: log, OnStep: onStep,
+		Dir: dir, Attach: attachDrivers(dir), Mount: mountDrivers(dir, cas, chunkfs), Runtime: containers, Log: log, OnStep: onStep,
 		CreateTimeout: cfg.CreateTimeout, StepTimeout: cfg.StepTimeout, UndoTimeout: cfg.UndoTimeout,
 		StopTimeout: cfg.StopTimeout, SystemdStopTimeout: cfg.SystemdStopTimeout, Info: info(containers),
 	})

@@ -62,6 +62,9 @@ type Config struct {
 	LogSize   Size // of a container's log before it is rotated; one older part is kept
 
 	URICA string // PEM file of more authorities to trust when an image is fetched by https
+
+	ChunkfsCache     string // directory of the chunks of chunkfs images, which it keeps across boots
+	ChunkfsCacheSize Size   // what they may take; 0 lets the server choose by the room that there is
 }
 
 // Default is the configuration when nobody says anything.
@@ -87,6 +90,7 @@ func Default() Config {
 		MaxHeader:          64 << 10,
 		MaxBody:            4 << 20,
 		LogSize:            10 << 20,
+		ChunkfsCache:       "/var/cache/windlass",
 	}
 }
 

@@ -159,6 +159,9 @@ func TestBadConfigurations(t *testing.T) {
 		"no time":            {args: []string{"--idle-timeout=0s"}, want: "idle_timeout: it must be longer than nothing"},
 		"tiny body":          {args: []string{"--max-body=1"}, want: "max_body: 1 is too small; 4K is the least"},
 		"missing CA":         {args: []string{"--uri-ca=/nonexistent"}, want: "uri_ca: open /nonexistent: no such file"},
+		"cache nowhere":      {args: []string{"--chunkfs-cache=cache"}, want: `chunkfs_cache: "cache" is not an absolute path`},
+		"cache everywhere":   {args: []string{"--chunkfs-cache=//"}, want: "chunkfs_cache: it cannot be the root directory"},
+		"tiny cache":         {args: []string{"--chunkfs-cache-size=1M"}, want: "chunkfs_cache_size: 1M is too small; 16M is the least"},
 		"directory for a CA": {args: []string{"--uri-ca=/"}, want: "uri_ca: / is not a file"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -89,6 +89,10 @@ func daemonSettings() []setting {
 			value: func(c *Config) value { return &c.LogSize }},
 		{key: "uri_ca", help: "file of more authorities to trust when an image is fetched by https",
 			value: str(func(c *Config) *string { return &c.URICA })},
+		{key: "chunkfs_cache", help: "directory of what has been fetched of chunkfs images; it may outlive the boot, or be a tmpfs",
+			value: str(func(c *Config) *string { return &c.ChunkfsCache })},
+		{key: "chunkfs_cache_size", help: "most that it may take; 0 chooses by the room that there is",
+			value: func(c *Config) value { return &c.ChunkfsCacheSize }},
 	}
 }
 

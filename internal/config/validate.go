@@ -107,6 +107,20 @@ func (c *Config) validateDaemon() (p Problems) {
 	if c.URICA != "" {
 		p = append(p, readable("uri_ca", c.URICA)...)
 	}
+	return append(p, c.validateCache()...)
+}
+
+// minCache is the least that the cache of chunks is of use with.
+const minCache = Size(16 << 20)
+
+func (c *Config) validateCache() Problems {
+	p := absolute("chunkfs_cache", c.ChunkfsCache)
+	if filepath.Clean(c.ChunkfsCache) == "/" {
+		p = append(p, "chunkfs_cache: it cannot be the root directory")
+	}
+	if n := c.ChunkfsCacheSize; n != 0 && n < minCache {
+		p = append(p, fmt.Sprintf("chunkfs_cache_size: %s is too small; %s is the least, and 0 chooses by the room that there is", n, minCache))
+	}
 	return p
 }
 

@@ -7,6 +7,7 @@
 //	/run/windlass/mounts/ID              where a mount is mounted
 //	/run/windlass/scratch/ID/            what a mount's driver needs beside it: an overlay's upper, a download
 //	/run/windlass/containers/ID/         a container's shim: socket, configuration, last words, log
+//	/run/windlass/chunkfs/               the chunkfs server: see chunkfs/control; made when it is first wanted
 package rundir
 
 import (

@@ -29,7 +29,7 @@ type ChunkfsOrigin struct {
 	// Max Length: 16384
 	Token string `json:"token,omitempty"`
 
-	// http, https, or file:///DIRECTORY
+	// http, https, file:///DIRECTORY or /DIRECTORY
 	// Required: true
 	// Max Length: 4096
 	// Min Length: 1

@@ -57,7 +57,7 @@ type MountChunkfs struct {
 	Prefetch *string `json:"prefetch,omitempty"`
 
 	// the name of the recorded trace
-	// Pattern: ^[a-z0-9][a-z0-9._-]{0,63}$
+	// Pattern: ^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$
 	Role *string `json:"role,omitempty"`
 
 	// status
@@ -298,7 +298,7 @@ func (m *MountChunkfs) validateRole(formats strfmt.Registry) error {
 		return nil
 	}
 
-	if err := validate.Pattern("role", "body", *m.Role, `^[a-z0-9][a-z0-9._-]{0,63}$`); err != nil {
+	if err := validate.Pattern("role", "body", *m.Role, `^[A-Za-z0-9_][A-Za-z0-9._-]{0,63}$`); err != nil {
 		return err
 	}
 

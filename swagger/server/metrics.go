@@ -19,6 +19,7 @@ type Metrics struct {
 	inFlight *prometheus.GaugeVec
 	steps    *prometheus.HistogramVec
 	objects  *objectCollector
+	chunkfs  *chunkfsCollector
 }
 
 // NewMetrics makes them all, at zero.
@@ -40,8 +41,9 @@ func NewMetrics() *Metrics {
 			Buckets: []float64{.0001, .0005, .001, .005, .01, .05, .1, .5, 1, 5, 10, 60},
 		}, []string{"stage", "result"}),
 		objects: &objectCollector{desc: prometheus.NewDesc("windlass_objects", "Objects by kind and state.", []string{"kind", "state"}, nil)},
+		chunkfs: newChunkfsCollector(),
 	}
-	m.registry.MustRegister(m.requests, m.duration, m.inFlight, m.steps, m.objects,
+	m.registry.MustRegister(m.requests, m.duration, m.inFlight, m.steps, m.objects, m.chunkfs,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

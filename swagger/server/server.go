@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/swagger/models"
 	"github.com/windlass-hpc/windlass/swagger/server/contract"
 	"github.com/windlass-hpc/windlass/swagger/server/listen"
 	"github.com/windlass-hpc/windlass/swagger/spec"
@@ -56,6 +57,10 @@ func New(config Config, chain Chain, log *logrus.Logger) (*Server, error) {
 		s.metrics = NewMetrics()
 	}
 	s.metrics.objects.set(chain.Counts)
+	s.metrics.chunkfs.set(func() []*models.Mount {
+		mounts, _ := chain.Mounts(nil, string(models.MountKindChunkfs)) // it fails for an unknown id only
+		return mounts
+	})
 	if s.docs, err = ui.New(c.BasePath+"/docs", "/swagger.json"); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,65 @@
+package chunk
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/fsmount"
+	"github.com/windlass-hpc/windlass/internal/step"
+	"github.com/windlass-hpc/windlass/mount"
+)
+
+// Unmount implements mount.Driver. It first unmounts, which needs no server, then gives the image back. With force, what a server that
+// cannot be reached has open is left to it: List tells of it later. With force too, a FUSE file system whose server does not answer is
+// cut off from it, so that those who wait for it get an error and let go.
+func (d *Driver) Unmount(ctx context.Context, a mount.Active, force bool) error {
+	if force {
+		if err := d.cutOff(ctx, a); err != nil {
+			return err
+		}
+	}
+	if err := fsmount.Unmount(ctx, a.Target.Dir); err != nil {
+		return err
+	}
+	err := d.giveBack(ctx, a.ID, a.Target)
+	if force && unreachable(err) {
+		return d.forget(ctx, a.ID, a.Target)
+	}
+	return err
+}
+
+// unreachable reports whether a server has not answered, or could not be started.
+func unreachable(err error) bool {
+	return fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout)
+}
+
+// cutOffTimeout is how long a server has to show that it lives.
+const cutOffTimeout = 5 * time.Second
+
+// cutOff aborts the FUSE connection of a mount in mode fuse when its server does not answer.
+func (d *Driver) cutOff(ctx context.Context, a mount.Active) error {
+	at, err := fsmount.At(a.Target.Dir)
+	if err != nil || at == nil || !isFUSE(at) {
+		return err
+	}
+	short, cancel := context.WithTimeout(ctx, cutOffTimeout)
+	defer cancel()
+	server, err := d.cfg.Starter.Server(short)
+	if err == nil {
+		_, err = server.Stats(short, name(a.ID))
+	}
+	if ctx.Err() != nil || !unreachable(err) {
+		return ctx.Err()
+	}
+	return step.Do(ctx, "chunkfs.abort", func(context.Context) error {
+		// The directory of the connection has the minor number of the file system's device as its name.
+		err := os.WriteFile(fmt.Sprintf("/sys/fs/fuse/connections/%d/abort", at.Minor), []byte("1"), 0)
+		if err != nil && !os.IsNotExist(err) {
+			return fmt.Errorf("abort the FUSE connection of mount %d: %w", a.ID, err)
+		}
+		return nil
+	})
+}
