@@ -109,6 +109,9 @@ func (im *Image) Inodes() int64 { return im.inos }
 // DeviceSize is that of the data device in bytes; of an image without one 0.
 func (im *Image) DeviceSize() int64 { return im.device }
 
+// Size is that of the image in bytes, as Open was told it.
+func (im *Image) Size() int64 { return im.size }
+
 // read fills b from an offset that may come from the image.
 func (im *Image) read(off int64, b []byte) error {
 	if off < 0 || int64(len(b)) > im.size || off > im.size-int64(len(b)) {
