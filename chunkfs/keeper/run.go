@@ -73,12 +73,13 @@ func parse(args []string) (k *keeper, lock string, err error) {
 	return k, lock, nil
 }
 
-// A server that dies at once, again and again, is started ever more slowly. One that has served for settled is a good one: the next
-// death is its first.
+// A server that dies is started at once. One that dies again without having served for settled is started ever more slowly: up to
+// maxPause when it did not come to serve at all, and up to servedPause when it did, since readers wait for it.
 const (
-	settled    = 100 * time.Millisecond
-	firstPause = 10 * time.Millisecond
-	maxPause   = 5 * time.Second
+	settled     = 100 * time.Millisecond
+	firstPause  = 10 * time.Millisecond
+	servedPause = 100 * time.Millisecond
+	maxPause    = 5 * time.Second
 )
 
 // keep starts the program until it ends well.
@@ -97,6 +98,11 @@ func (k *keeper) keep(signals <-chan os.Signal) error {
 		} else {
 			k.log.printf("%s ended: %v, after %v, %d descriptors held", k.program[0], end, time.Since(began).Round(time.Millisecond), len(k.files))
 		}
+		longest := maxPause
+		if up {
+			longest = servedPause
+			pause = min(pause, longest)
+		}
 		if up && time.Since(began) > settled {
 			pause = 0
 		}
@@ -107,7 +113,7 @@ func (k *keeper) keep(signals <-chan os.Signal) error {
 			case <-time.After(pause):
 			}
 		}
-		pause = min(max(2*pause, firstPause), maxPause)
+		pause = min(max(2*pause, firstPause), longest)
 	}
 }
 

@@ -7,7 +7,6 @@ package serve
 import (
 	"context"
 	"errors"
-	"path/filepath"
 
 	"github.com/sirupsen/logrus"
 )
@@ -17,21 +16,8 @@ type Config struct {
 	RunDir   string // the daemon's run directory; the server's own is chunkfs below it
 	CacheDir string
 	Quota    int64 // bytes of the cache; 0 is what the cache thinks right
-	Log      logrus.FieldLogger
+	Log      *logrus.Logger
 }
-
-// layout says where everything of a server lies.
-//
-//	RUNDIR/chunkfs/control.sock    the daemon's way in
-//	RUNDIR/chunkfs/data            where the device files of mode lazy are mounted, by the number of their mount
-//	RUNDIR/chunkfs/mounts/ID.json  what was promised for a mount; it may hold secrets: 0600
-//	RUNDIR/chunkfs/sequence        the last node number given
-type layout string
-
-func (l layout) socket() string          { return filepath.Join(string(l), "control.sock") }
-func (l layout) data() string            { return filepath.Join(string(l), "data") }
-func (l layout) mounts() string          { return filepath.Join(string(l), "mounts") }
-func (l layout) record(id string) string { return filepath.Join(l.mounts(), id+".json") }
 
 // Run serves until no mount is left and no daemon holds the server, or until ctx ends and no mount is left.
 func Run(_ context.Context, cfg Config) error {

@@ -1,0 +1,207 @@
+package serve
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/chunkfs/lazy"
+)
+
+// device is what a device file shows.
+type device interface {
+	Read(ctx context.Context, off int64, n int) (lazy.Span, error)
+	Size() int64
+}
+
+// rootNode is FUSE's number of the root directory; those of device files come after it.
+const rootNode = fuse.FUSE_ROOT_ID
+
+// forever is how long the kernel may keep what it was told: a device file never changes.
+const forever = 365 * 24 * time.Hour
+
+// devices is the file system of device files: one directory, in it a file a mount of mode lazy, named by the node number of that mount.
+//
+// Nothing in it depends on what an earlier process told the kernel: nodes have the numbers of the records, files are not opened (the
+// kernel is told that there is no open), nothing is counted.
+type devices struct {
+	fuse.RawFileSystem
+	began time.Time
+
+	mu    sync.RWMutex
+	files map[uint64]*deviceFile
+}
+
+// deviceFile is a file whose device may still be on its way: readers wait for it.
+type deviceFile struct {
+	ready chan struct{} // closed when dev or err is set
+	dev   device
+	err   error
+}
+
+func newDevices() *devices {
+	return &devices{RawFileSystem: fuse.NewDefaultRawFileSystem(), began: time.Now(), files: map[uint64]*deviceFile{}}
+}
+
+// expect makes a file whose device comes later: settle says what it is.
+func (d *devices) expect(node uint64) *deviceFile {
+	f := &deviceFile{ready: make(chan struct{})}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.files[node] = f
+	return f
+}
+
+func (f *deviceFile) settle(dev device, err error) {
+	f.dev, f.err = dev, err
+	close(f.ready)
+}
+
+func (d *devices) remove(node uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.files, node)
+}
+
+// file waits for the device of a node.
+func (d *devices) file(cancel <-chan struct{}, node uint64) (device, fuse.Status) {
+	d.mu.RLock()
+	f := d.files[node]
+	d.mu.RUnlock()
+	if f == nil {
+		return nil, fuse.Status(unix.ESTALE)
+	}
+	select {
+	case <-f.ready:
+	default:
+		select {
+		case <-f.ready:
+		case <-cancel:
+			return nil, fuse.EINTR
+		}
+	}
+	if f.err != nil {
+		return nil, fuse.EIO
+	}
+	return f.dev, fuse.OK
+}
+
+func deviceName(node uint64) string { return strconv.FormatUint(node, 10) }
+
+func (d *devices) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	node, err := strconv.ParseUint(name, 10, 64)
+	if err != nil || in.NodeId != rootNode || deviceName(node) != name {
+		return fuse.ENOENT
+	}
+	dev, st := d.file(cancel, node)
+	if st == fuse.Status(unix.ESTALE) {
+		return fuse.ENOENT
+	}
+	if !st.Ok() {
+		return st
+	}
+	out.NodeId, out.Generation = node, 1
+	out.SetAttrTimeout(forever) // and none for the entry: when the mount is closed, it is gone at once
+	d.attr(node, dev, &out.Attr)
+	return fuse.OK
+}
+
+func (d *devices) attr(node uint64, dev device, a *fuse.Attr) {
+	a.Ino, a.Nlink, a.Blksize = node, 1, 4096
+	a.SetTimes(&d.began, &d.began, &d.began)
+	if dev == nil {
+		a.Mode, a.Nlink = unix.S_IFDIR|0o500, 2
+		return
+	}
+	a.Mode = unix.S_IFREG | 0o400
+	a.Size = uint64(dev.Size())
+	a.Blocks = a.Size / 512
+}
+
+func (d *devices) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	out.SetTimeout(forever)
+	if in.NodeId == rootNode {
+		d.attr(rootNode, nil, &out.Attr)
+		return fuse.OK
+	}
+	dev, st := d.file(cancel, in.NodeId)
+	if st.Ok() {
+		d.attr(in.NodeId, dev, &out.Attr)
+	}
+	return st
+}
+
+// Open tells the kernel never to ask: without it a file has no state here.
+func (d *devices) Open(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Status { return fuse.ENOSYS }
+
+func (d *devices) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	dev, st := d.file(cancel, in.NodeId)
+	if !st.Ok() {
+		return nil, st
+	}
+	span, err := dev.Read(cancelled{cancel}, int64(in.Offset), int(in.Size))
+	if err != nil {
+		select {
+		case <-cancel:
+			return nil, fuse.EINTR
+		default:
+			return nil, fuse.EIO
+		}
+	}
+	return spanResult(span), fuse.OK
+}
+
+func (d *devices) OpenDir(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Status { return fuse.OK }
+
+func (d *devices) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	// By number: a reader whose server died between two requests goes on behind the last one that it has.
+	for _, node := range d.behind(in.Offset) {
+		e := fuse.DirEntry{Mode: unix.S_IFREG, Name: deviceName(node), Ino: node, Off: node}
+		if !out.AddDirEntry(e) {
+			break
+		}
+	}
+	return fuse.OK
+}
+
+// behind lists the nodes after one, in order.
+func (d *devices) behind(last uint64) []uint64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var nodes []uint64
+	for node := range d.files {
+		if node > last {
+			nodes = append(nodes, node)
+		}
+	}
+	slices.Sort(nodes)
+	return nodes
+}
+
+func (d *devices) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	out.Bsize, out.Frsize, out.NameLen = 4096, 4096, 20
+	return fuse.OK
+}
+
+func (d *devices) String() string { return "chunkfs" }
+
+// cancelled is a context that ends with a FUSE request.
+type cancelled struct{ cancel <-chan struct{} }
+
+func (cancelled) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (c cancelled) Done() <-chan struct{}     { return c.cancel }
+func (cancelled) Value(any) any               { return nil }
+
+func (c cancelled) Err() error {
+	select {
+	case <-c.cancel:
+		return context.Canceled
+	default:
+		return nil
+	}
+}
