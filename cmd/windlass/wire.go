@@ -37,7 +37,7 @@ import (
 var version, commit string
 
 func options() cli.Options {
-	return cli.Options{Serve: serve, Version: cmp.Or(version, "devel"), Commit: commit}
+	return cli.Options{Serve: serve, ServeChunkfs: serveChunkfs, Version: cmp.Or(version, "devel"), Commit: commit}
 }
 
 // attachDrivers is the list of attach drivers.

@@ -29,6 +29,10 @@ func TestWhatIsAskedOfTheDaemon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("hush\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	loop := func(path string) string {
 		return `{"attach":{"attach":{"kind":"loopback","loopback":{"base":"root","path":"` + path + `"}},"fs_type":"squashfs","mount_options":null},"kind":"attach"}`
 	}
@@ -56,7 +60,11 @@ func TestWhatIsAskedOfTheDaemon(t *testing.T) {
 		"bind in mount": {"mount bind usr --in-mount 3", "", `POST /mount {"bind":{"base":"mount","mount":{"id":3},"path":"usr"},"kind":"bind"}`},
 		"tmpfs":         {"mount tmpfs --size 1G --mode 1777", "", `POST /mount {"kind":"tmpfs","tmpfs":{"mode":"1777","size":1073741824}}`},
 		"uri":           {"mount uri https://h/a.tar --size 1G --format tar", "", `POST /mount {"kind":"uri","uri":{"format":"tar","size":1073741824,"uri":"https://h/a.tar"}}`},
-		"mount, stdin":  {"mount -f -", `{"kind":"bind","bind":{"path":"/a","base":"root"}}`, `POST /mount {"bind":{"base":"root","path":"/a"},"kind":"bind"}`},
+		"chunkfs":       {"mount chunkfs http://h/s#debian/12", "", `POST /mount {"chunkfs":{"image":"debian/12","origins":[{"url":"http://h/s"}]},"kind":"chunkfs"}`},
+		"chunkfs, all": {"mount chunkfs https://h/s#n --origin /srv/s --mode lazy --verify off --prefetch all --role ssh --bandwidth 1M --pin --username me --password-file " + password + " --digest blake3:x", "",
+			`POST /mount {"chunkfs":{"bandwidth":1048576,"digest":"blake3:x","image":"n","mode":"lazy","origins":[{"password":"hush","url":"https://h/s","username":"me"},` +
+				`{"password":"hush","url":"/srv/s","username":"me"}],"pin":true,"prefetch":"all","role":"ssh","verify":"off"},"kind":"chunkfs"}`},
+		"mount, stdin": {"mount -f -", `{"kind":"bind","bind":{"path":"/a","base":"root"}}`, `POST /mount {"bind":{"base":"root","path":"/a"},"kind":"bind"}`},
 
 		"run":             {"run -d --image /a.sqsh", "", container(`"command":"/sbin/init"`, loop("/a.sqsh")) + `,"systemd":true}`},
 		"run, no systemd": {"run -d --systemd=false --image /a.sqsh", "", container(`"command":"/sbin/init"`, loop("/a.sqsh")) + `}`},
@@ -64,6 +72,7 @@ func TestWhatIsAskedOfTheDaemon(t *testing.T) {
 		"run a directory": {"run -d --image / true", "", container(`"command":"true"`, `{"bind":{"base":"root","path":"/","ro":true},"kind":"bind"}`) + `}`},
 		"run a device":    {"run -d -t erofs --image /dev/sdb true", "", container(`"command":"true"`, `{"attach":{"attach":{"kind":"local","local":{"path":"/dev/sdb"}},"fs_type":"erofs","mount_options":null},"kind":"attach"}`) + `}`},
 		"run a URL":       {"run -d --image http://h/a true", "", container(`"command":"true"`, `{"kind":"uri","uri":{"uri":"http://h/a"}}`) + `}`},
+		"run chunkfs":     {"run -d --image chunkfs+http://h/s#a true", "", container(`"command":"true"`, `{"chunkfs":{"image":"a","origins":[{"url":"http://h/s"}]},"kind":"chunkfs"}`) + `}`},
 		"run, all": {"run -d --name n --hostname h -u me:us -w /w -e A=1 -e B=x=y -e FROM -e NONE -l role=web --bind /s:/t:ro,recursive --memory 1G --cpus 1.5 --pids 9 --namespace net,user --stop-timeout 1500ms --image /a.sqsh true", "",
 			`POST /container {"binds":[{"recursive":true,"ro":true,"source":"/s","target":"/t"}],"command":"true","env":{"A":"1","B":"x=y","FROM":"here"},"hostname":"h","labels":{"role":"web"},` +
 				`"limits":{"cpu":1.5,"memory":1073741824,"pids":9},"mount":{"kind":"overlay","overlay":{"lower":[` + loop("/a.sqsh") + `]}},"name":"n","namespaces":["net","user"],"state":"running","stop_timeout":2,"user":"me:us","working_dir":"/w"}`},

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/windlass-hpc/windlass/chunkfs/serve"
 	"github.com/windlass-hpc/windlass/internal/config"
 )
 
@@ -24,6 +25,8 @@ import (
 type Options struct {
 	// Serve runs the daemon until ctx ends. What it has to say goes to out.
 	Serve func(ctx context.Context, cfg config.Config, out io.Writer) error
+	// ServeChunkfs runs the chunkfs server until nobody needs it. What it has to say goes to out.
+	ServeChunkfs func(ctx context.Context, cfg serve.Config, out io.Writer) error
 	// Version and Commit say what was built.
 	Version, Commit string
 	// Env looks up an environment variable; nil is os.LookupEnv.
@@ -120,7 +123,7 @@ func (a *app) root() *cobra.Command {
 	group(root, "life", a.execCommand(), a.startCommand(), a.stopCommand(), a.pauseCommand(), a.resumeCommand(), a.waitCommand())
 	group(root, "look", a.psCommand(), a.inspectCommand(), a.treeCommand(), a.logsCommand(), a.eventsCommand())
 	group(root, "service", a.serveCommand(), a.configCommand(), a.versionCommand())
-	root.AddCommand(exitCodesTopic())
+	root.AddCommand(exitCodesTopic(), a.chunkfsCommand())
 	root.SetCompletionCommandGroupID("service")
 	root.SetHelpCommandGroupID("service")
 	return root

@@ -42,6 +42,8 @@ func TestWrongUsageIsToldBeforeTheDaemonIsAsked(t *testing.T) {
 		"mount attach --id 3":                   "--fs-type: which?",
 		"mount overlay":                         "--lower: give the id of at least one mount",
 		"mount overlay --lower web":             "invalid argument \"web\"",
+		"mount chunkfs http://h/s":              `"http://h/s" does not say which image of which store: write STORE#IMAGE`,
+		"mount chunkfs /s#a --token-file /none": "open /none: no such file or directory",
 		"mount bind rel --url http://127.0.0.1": "the daemon at http://127.0.0.1 is not on this node: give an absolute path there",
 		"logs web db":                           "accepts 1 arg(s), received 2",
 		"events --since -1":                     "--since: it cannot be less than nothing",

@@ -25,8 +25,15 @@ func fsTypeOf(file string) string {
 	return ""
 }
 
-// imageMount makes the mount of what --image names: a URL, a device, a directory or an image file.
+// imageMount makes the mount of what --image names: a chunkfs image, a URL, a device, a directory or an image file.
 func (a *app) imageMount(daemon *api, image, fs string) (*models.Mount, error) {
+	if strings.HasPrefix(image, chunkfsPrefix) {
+		m, err := chunkfsMount(image)
+		if err != nil {
+			return nil, usageError{err, ""}
+		}
+		return m, nil
+	}
 	for _, scheme := range []string{"http://", "https://", "file://"} {
 		if strings.HasPrefix(image, scheme) {
 			return uriMount(image), nil

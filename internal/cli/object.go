@@ -116,6 +116,8 @@ func sourceOf(o object) string {
 			return deref(o.Bind.Path)
 		case o.URI != nil:
 			return deref(o.URI.URI)
+		case o.Chunkfs != nil:
+			return chunkfsSource(o.Chunkfs)
 		case o.Nfs != nil:
 			return deref(o.Nfs.Host) + ":" + deref(o.Nfs.Path)
 		case o.Tmpfs != nil:

@@ -22,13 +22,15 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `Create a container with its whole chain and start it: the image is attached and mounted, an overlay over it takes what is written,
 and the command runs in that. Without a command the image's systemd is started (/sbin/init).
 
-The image is a file (squashfs, erofs, …), a block device, a directory, or a URL to fetch it from.
+The image is a file (squashfs, erofs, …), a block device, a directory, a URL to fetch it from, or chunkfs+STORE#TAG: an image of a
+chunkfs store, which is fetched while it is used.
 
 In the foreground the container's log is shown until it ends, and its exit code is answered. The first interrupt asks it to stop, the
 second kills it. With --detach the container is shown once it runs, or is ready with --wait-ready.`,
 		Example: `  windlass run -d --name web --image /images/debian.sqsh
   windlass run --rm --image /images/debian.sqsh cat /etc/os-release
   windlass run -d --image /images/node.erofs --memory 4G --cpus 2 --bind /scratch:/scratch --wait-ready
+  windlass run -d --image chunkfs+http://head/images#debian/12
   windlass run -d -f web.yaml`,
 		Annotations: map[string]string{ownExit: "yes"},
 		RunE:        func(cmd *cobra.Command, args []string) error { return a.run(cmd, args, &r) },

@@ -178,12 +178,14 @@ func mountFacts(m *models.Mount) (facts []string) {
 		kind += " (upper tmpfs " + units.BytesSize(float64(m.Overlay.Upper.Size)) + ")"
 	case m.Tmpfs != nil && m.Tmpfs.Size > 0:
 		kind += " (" + units.BytesSize(float64(m.Tmpfs.Size)) + ")"
+	case m.Chunkfs != nil:
+		kind += chunkfsFacts(m.Chunkfs)
 	}
 	facts = append(facts, kind)
 	if m.Mountpoint != "" {
 		facts = append(facts, m.Mountpoint)
 	}
-	if m.Bind != nil || m.URI != nil || m.Nfs != nil {
+	if m.Bind != nil || m.URI != nil || m.Nfs != nil || m.Chunkfs != nil {
 		facts = append(facts, "from "+sourceOf(m))
 	}
 	return facts
