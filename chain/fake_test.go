@@ -335,15 +335,16 @@ func (r fakeRuntime) List(context.Context) ([]ID, error) {
 	return ids, nil
 }
 
-// open starts a chain on the node; it is closed with the test.
-func open(t *testing.T, n *node, dir rundir.Dir) *Chain {
+// open starts a chain on the node, with more drivers where a test has some; it is closed with the test.
+func open(t *testing.T, n *node, dir rundir.Dir, more ...mount.Driver) *Chain {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(t.Output())
+	drivers := append(more, fakeMount{n, "attach"}, fakeMount{n, "overlay"}, fakeMount{n, "tmpfs"}, fakeMount{n, "bind"})
 	c, err := Open(t.Context(), Config{
 		Dir: dir, Log: log,
 		Attach:      attach.NewRegistry(fakeAttach{n}),
-		Mount:       mount.NewRegistry(fakeMount{n, "attach"}, fakeMount{n, "overlay"}, fakeMount{n, "tmpfs"}, fakeMount{n, "bind"}),
+		Mount:       mount.NewRegistry(drivers...),
 		Runtime:     fakeRuntime{n},
 		StepTimeout: 300 * time.Millisecond, UndoTimeout: 300 * time.Millisecond,
 	})

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-openapi/strfmt"
 	"github.com/sirupsen/logrus"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
@@ -320,7 +321,15 @@ func TestSecretsAndBodiesAreNotLogged(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	s, _ := newServer(t, &fakeChain{}, Config{})
+	asked := strfmt.DateTime(time.Now())
+	status := &models.ChunkfsStatus{
+		Asked: &asked, Image: "blake3:ab", Mode: "lazy", Fetched: 7, Amplification: 1.5, Rss: 99, Complete: true,
+		Latency: []*models.ChunkfsBucket{{Le: 0.001, Count: 3}, {Le: 0.1, Count: 2}, {Count: 1}},
+		Origins: []*models.ChunkfsHealth{{URL: "http://h/s", Healthy: true, LatencyMs: 2}, {URL: "http://h/s"}},
+	}
+	s, _ := newServer(t, &fakeChain{mounts: []*models.Mount{
+		{ID: 12, Chunkfs: &models.MountChunkfs{Status: status}}, {ID: 13, Chunkfs: &models.MountChunkfs{}}, {ID: 14},
+	}}, Config{})
 	s.ObserveStep("loopback.configure", time.Millisecond, nil)
 	s.ObserveStep("loopback.configure", time.Millisecond, errors.New("no"))
 	ask(s.Handler(), "GET", base+"/container/1/log?x=1", "", "")
@@ -331,6 +340,13 @@ func TestMetrics(t *testing.T) {
 		`windlass_step_duration_seconds_count{result="error",stage="loopback.configure"} 1`,
 		`windlass_http_requests_total{code="422",method="GET",route="/imageapi/v1/container/{id}/log"} 1`,
 		`windlass_http_requests_total{code="404",method="other",route="none"} 1`,
+		`windlass_chunkfs_fetched_bytes_total{image="blake3:ab",mode="lazy",mount="12"} 7`,
+		`windlass_chunkfs_amplification{image="blake3:ab",mode="lazy",mount="12"} 1.5`,
+		`windlass_chunkfs_up{image="blake3:ab",mode="lazy",mount="12"} 1`,
+		`windlass_chunkfs_read_duration_seconds_bucket{image="blake3:ab",mode="lazy",mount="12",le="0.1"} 5`,
+		`windlass_chunkfs_read_duration_seconds_count{image="blake3:ab",mode="lazy",mount="12"} 6`,
+		`windlass_chunkfs_origin_latency_seconds{image="blake3:ab",mode="lazy",mount="12",origin="http://h/s"} 0.002`,
+		"windlass_chunkfs_server_resident_bytes 99",
 		"go_goroutines", "process_open_fds",
 	} {
 		if !strings.Contains(text, line) {
