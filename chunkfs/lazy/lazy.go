@@ -2,12 +2,21 @@
 // verifies all of it, and decides what to fetch ahead.
 //
 // It owns the life of a chunk between origin and cache, and no descriptor of FUSE.
+//
+// A chunk that is on its way is a flight: whoever wants it too joins it. Flights that lie together in a pack make a run, which is one
+// request. A run begins at once for a reader that waits; what nobody waits for yet is queued, by urgency, and a reader that comes to
+// want it takes it out of the queue, with its neighbours.
 package lazy
 
 import (
 	"context"
+	"io"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/windlass-hpc/windlass/chunkfs/cache"
 	"github.com/windlass-hpc/windlass/chunkfs/format"
@@ -27,51 +36,113 @@ type Config struct {
 }
 
 // Device is the data device of one image. It is safe for many goroutines.
-type Device struct{}
+type Device struct {
+	cfg   Config
+	image *cache.Image
+	index *format.Index
+	fd    int
+	log   *logrus.Entry
 
-// Open makes a device. Nothing is fetched yet.
-func Open(cfg Config) (*Device, error) { return nil, fault.New(fault.Unsupported, "not yet") }
+	ctx    context.Context
+	cancel context.CancelFunc
+	work   sync.WaitGroup
 
-// Size is the size of the device in bytes.
-func (d *Device) Size() int64 { return 0 }
+	counters counters
+	marks    []atomic.Uint32 // by chunk
+	noting   atomic.Uint32   // the marks that every chunk that is read must have
 
-// Read gives n bytes at off, fewer at the end of the device and none behind it, when all of them are there and verified. The Span must be
-// released. An error concerns this read only: the next one tries again. Read returns when ctx ends, and with an error of kind
-// Unavailable when the device is closed.
-func (d *Device) Read(ctx context.Context, off int64, n int) (Span, error) { return Span{}, nil }
+	decoders format.Decoders
+	slots    chan []byte // as many chunks are decoded at once; each is memory to decode into
+	memory   *semaphore.Weighted
 
-// ReadAt is Read into p, as io.ReaderAt has it.
-func (d *Device) ReadAt(p []byte, off int64) (int, error) { return 0, nil }
-
-// Span is a piece of the device. It is a value, to be released once.
-type Span struct {
-	Fd     int    // of the cache file, when the span is in it; else -1
-	Offset int64  // in the cache file
-	Size   int    // bytes
-	Bytes  []byte // Size bytes, when Fd is -1
+	mu         sync.Mutex
+	closed     bool
+	flights    map[uint32]*flight // by chunk
+	queues     [3][]*flight       // by urgency: of streams, of a trace, of Complete
+	begun      [3]int             // runs on their way, by origin.Class
+	completing int                // flights that Complete waits for
+	drained    chan struct{}      // they have become fewer
+	recent     recent
+	streams    [streamCount]stream
+	ticks      uint64
+	trace      []int
+	prefetch   prefetch
 }
 
-// Release lets the span's chunks be evicted and its memory be used again. The caller does not touch Bytes, nor read from Fd, afterwards.
-func (s *Span) Release() {}
+// Open makes a device. Nothing is fetched yet.
+func Open(cfg Config) (*Device, error) {
+	if cfg.Image == nil || cfg.Origins == nil || cfg.Parallel < 0 || cfg.Memory < 0 {
+		return nil, fault.New(fault.Invalid, "a device needs an image, origins, and nothing negative but ReadAhead")
+	}
+	def(&cfg.ReadAhead, 4<<20)
+	def(&cfg.Parallel, 8)
+	def(&cfg.Memory, 64<<20)
+	if cfg.Log == nil {
+		cfg.Log = logrus.StandardLogger()
+	}
+	x := cfg.Image.Index()
+	d := &Device{
+		cfg: cfg, image: cfg.Image, index: x, fd: int(cfg.Image.Data().Fd()),
+		log:   cfg.Log.WithField("image", cfg.Image.Digest()),
+		marks: make([]atomic.Uint32, len(x.Chunks)), slots: make(chan []byte, runtime.GOMAXPROCS(0)),
+		memory: semaphore.NewWeighted(cfg.Memory), flights: map[uint32]*flight{}, drained: make(chan struct{}, 1),
+		recent: recent{limit: cfg.Memory / 4},
+	}
+	for range cap(d.slots) {
+		d.slots <- nil
+	}
+	d.noting.Store(markWanted)
+	d.prefetch.state = "none"
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	return d, nil
+}
 
-// Replay fetches what a trace names, in its order, ahead of readers. It returns at once; chunks that the image does not have are passed
-// over.
-func (d *Device) Replay(tr *format.Trace) {}
+func def[T int | int64](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
 
-// Complete fetches all that is missing in the background, in the order of the device, after what Replay has begun. It returns at once.
-func (d *Device) Complete() {}
+// Size is the size of the device in bytes.
+func (d *Device) Size() int64 { return d.index.DeviceSize }
 
 // IsComplete reports whether all of the device is in the cache and verified: the origins are not needed any more.
-func (d *Device) IsComplete() bool { return false }
-
-// StartTrace begins to record, anew, in which order readers want extents for the first time.
-func (d *Device) StartTrace() {}
-
-// StopTrace ends that and gives the numbers of the extents in that order.
-func (d *Device) StopTrace() []int { return nil }
+func (d *Device) IsComplete() bool { return d.image.Complete() }
 
 // Close ends all fetches; waiting readers get an error. Spans stay valid until they are released.
-func (d *Device) Close() error { return nil }
+func (d *Device) Close() error {
+	d.cancel()
+	d.mu.Lock()
+	d.closed = true
+	for _, f := range d.flights {
+		d.settle(f, errClosed())
+	}
+	d.queues = [3][]*flight{}
+	d.mu.Unlock()
+	d.work.Wait()
+	return nil
+}
 
-// Stats gives the counters.
-func (d *Device) Stats() Stats { return Stats{} }
+func errClosed() error { return fault.New(fault.Unavailable, "the image is being closed") }
+
+// ReadAt is Read into p, as io.ReaderAt has it.
+func (d *Device) ReadAt(p []byte, off int64) (int, error) {
+	const most = 1 << 20 // as the kernel asks for at most
+	done := 0
+	for done < len(p) {
+		s, err := d.Read(d.ctx, off+int64(done), min(len(p)-done, most))
+		if err != nil {
+			return done, err
+		}
+		if s.Size == 0 {
+			return done, io.EOF
+		}
+		n, err := s.copyTo(p[done:])
+		s.Release()
+		done += n
+		if err != nil {
+			return done, err
+		}
+	}
+	return done, nil
+}

@@ -1,5 +1,11 @@
 package lazy
 
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
 // Stats are the counters of a device, as control.Stats has them. Bytes are of the device, plain, where nothing else is said.
 type Stats struct {
 	Wanted    int64  // asked for by readers
@@ -25,7 +31,8 @@ func (s Stats) Amplification() float64 {
 	return float64(s.Fetched) / float64(s.Needed)
 }
 
-// Bucket counts reads that took at most Le seconds, and longer than the bucket before. Le 0, in the last one: no limit.
+// Bucket counts reads that took at most Le seconds, and longer than the bucket before. Le 0, in the last one: no limit. Reads that did
+// not wait are in the first one.
 type Bucket struct {
 	Le    float64
 	Count int64
@@ -36,4 +43,62 @@ type Prefetch struct {
 	State string // none, trace, all, done
 	Done  int64
 	Total int64
+}
+
+// bounds are those of the latency's buckets, but the last.
+func bounds() [11]time.Duration {
+	const ms = time.Millisecond
+	return [...]time.Duration{ms / 10, ms / 2, ms, 5 * ms, 10 * ms, 25 * ms, 50 * ms, 100 * ms, 250 * ms, 1000 * ms, 5000 * ms}
+}
+
+// counters is what a device counts while it goes.
+type counters struct {
+	wanted, served, fetched, needed, shared atomic.Int64
+	hits, misses, errors, corrupt, requests atomic.Int64
+
+	latency [12]atomic.Int64
+
+	mu   sync.Mutex
+	last string
+}
+
+// waited counts a read that was a miss.
+func (c *counters) waited(took time.Duration) {
+	c.misses.Add(1)
+	limits := bounds()
+	k := 0
+	for k < len(limits) && took > limits[k] {
+		k++
+	}
+	c.latency[k].Add(1)
+}
+
+func (c *counters) failed(err error) {
+	c.errors.Add(1)
+	c.note(err)
+}
+
+func (c *counters) note(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = err.Error()
+}
+
+// Stats gives the counters.
+func (d *Device) Stats() Stats {
+	c := &d.counters
+	s := Stats{
+		Wanted: c.wanted.Load(), Served: c.served.Load(), Fetched: c.fetched.Load(), Needed: c.needed.Load(), Shared: c.shared.Load(),
+		Hits: c.hits.Load(), Misses: c.misses.Load(), Errors: c.errors.Load(), Corrupt: c.corrupt.Load(), Requests: c.requests.Load(),
+		Prefetch: d.progress(),
+	}
+	c.mu.Lock()
+	s.LastError = c.last
+	c.mu.Unlock()
+	for k, le := range bounds() {
+		s.Latency = append(s.Latency, Bucket{Le: le.Seconds(), Count: c.latency[k].Load()})
+	}
+	s.Latency[0].Count += s.Hits
+	s.Latency = append(s.Latency, Bucket{Count: c.latency[len(s.Latency)].Load()})
+	return s
 }

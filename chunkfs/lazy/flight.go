@@ -1,0 +1,89 @@
+package lazy
+
+import (
+	"slices"
+
+	"github.com/windlass-hpc/windlass/chunkfs/origin"
+)
+
+// flight is a chunk on its way into the cache. Its fields are Device.mu's.
+type flight struct {
+	chunk    uint32
+	extents  []int   // where it is wanted
+	claims   []claim // who waits for it
+	ahead    bool    // it is wanted without a reader
+	started  bool    // else it is in a queue
+	class    origin.Class
+	doubled  bool   // begun again for a reader, since it was on its way without hurry
+	runs     []*run // that may bring it
+	done     bool
+	queue    int      // that it is in, unless started
+	complete bool     // Complete waits for it
+	tallies  []*tally // that it counts for
+}
+
+// claim is a reader that wants the chunk at an extent.
+type claim struct {
+	by *wait
+	at int
+}
+
+// flight finds or makes the flight of a chunk, to be put at extent i. Device.mu is held.
+func (d *Device) flight(chunk uint32, i int) *flight {
+	f := d.flights[chunk]
+	if f == nil {
+		f = &flight{chunk: chunk}
+		d.flights[chunk] = f
+	}
+	if !slices.Contains(f.extents, i) {
+		f.extents = append(f.extents, i)
+	}
+	return f
+}
+
+// claim adds a reader. It says whether the reader is to begin the flight.
+func (f *flight) claim(w *wait, i int) bool {
+	f.claims = append(f.claims, claim{w, i})
+	w.left++
+	w.on = append(w.on, f)
+	switch {
+	case !f.started:
+		f.started, f.class = true, origin.Demand
+		return true
+	case f.class == origin.Background && !f.doubled:
+		// It may be held to a bandwidth, behind megabytes that nobody waits for.
+		f.doubled = true
+		return true
+	}
+	return false
+}
+
+func (f *flight) disclaim(w *wait) {
+	f.claims = slices.DeleteFunc(f.claims, func(c claim) bool { return c.by == w })
+}
+
+// settle ends a flight: what it brought is in the cache or with the readers, or err says why not. Device.mu is held.
+func (d *Device) settle(f *flight, err error) {
+	f.done = true
+	delete(d.flights, f.chunk)
+	for _, r := range f.runs {
+		if r.open--; r.open == 0 {
+			r.cancel() // nobody wants the rest of it, if there is one
+		}
+	}
+	for _, c := range f.claims {
+		c.by.landed(err)
+	}
+	for _, t := range f.tallies {
+		stored := int64(d.index.Chunks[f.chunk].Stored)
+		t.over.Add(stored)
+		if err == nil {
+			t.done.Add(stored)
+		}
+	}
+	if f.complete {
+		if d.completing--; d.completing < lowBackground {
+			d.drain()
+		}
+	}
+}

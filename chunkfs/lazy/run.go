@@ -1,0 +1,223 @@
+package lazy
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/windlass-hpc/windlass/chunkfs/format"
+	"github.com/windlass-hpc/windlass/chunkfs/origin"
+	"github.com/windlass-hpc/windlass/internal/fault"
+)
+
+// What makes one request of several chunks.
+const (
+	maxGap    = 64 << 10 // stored bytes between two chunks that are fetched for nothing rather than by a second request
+	maxDemand = 4 << 20  // stored bytes of a request for a reader
+	maxAhead  = 1 << 20  // and of one ahead: small, so that several share the line, and a reader waits for none of them long
+)
+
+// run is flights that one request brings. Open is Device.mu's.
+type run struct {
+	flights []*flight // by offset in the pack
+	class   origin.Class
+	ctx     context.Context
+	cancel  context.CancelFunc
+	open    int // flights that have not been settled
+}
+
+// local brings what the cache has elsewhere, and gives the flights for which it has not.
+func (d *Device) local(flights []*flight) []*flight {
+	if len(flights) == 0 {
+		return nil
+	}
+	buf := <-d.slots
+	defer func() { d.slots <- buf }()
+	rest := flights[:0]
+	for _, f := range flights {
+		plain := d.image.Elsewhere(f.at(d), buf[:0])
+		if plain == nil {
+			rest = append(rest, f)
+			continue
+		}
+		buf = plain
+		d.counters.shared.Add(int64(len(plain)))
+		d.keep(f, plain, true)
+	}
+	return rest
+}
+
+// at is one of the extents where the chunk is wanted.
+func (f *flight) at(d *Device) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return f.extents[0]
+}
+
+// fly begins to fetch for a reader.
+func (d *Device) fly(flights []*flight) {
+	if len(flights) == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	flights = slices.DeleteFunc(flights, func(f *flight) bool { return f.done })
+	slices.SortFunc(flights, func(a, b *flight) int {
+		x, y := d.index.Chunks[a.chunk], d.index.Chunks[b.chunk]
+		return cmp.Or(cmp.Compare(x.Pack, y.Pack), cmp.Compare(x.Offset, y.Offset))
+	})
+	for len(flights) > 0 {
+		n := 1
+		for n < len(flights) && d.near(flights[0].chunk, flights[n-1].chunk, flights[n].chunk, maxDemand) {
+			n++
+		}
+		d.begin(d.extend(slices.Clone(flights[:n]), maxDemand), origin.Demand)
+		flights = flights[n:]
+	}
+	d.pump()
+}
+
+// near says whether the run from chunk first to chunk last may go on to chunk next: close behind it in the same pack.
+func (d *Device) near(first, last, next uint32, most int64) bool {
+	a, b, c := &d.index.Chunks[first], &d.index.Chunks[last], &d.index.Chunks[next]
+	end := int64(b.Offset) + int64(b.Stored)
+	return c.Pack == b.Pack && int64(c.Offset) >= end && int64(c.Offset)-end <= maxGap &&
+		int64(c.Offset)+int64(c.Stored)-int64(a.Offset) <= most
+}
+
+// extend adds to a run what is queued right behind it and right before it. Builders number chunks as they lie in packs; where one does
+// not, runs are shorter. Device.mu is held.
+func (d *Device) extend(flights []*flight, most int64) []*flight {
+	first, last := flights[0].chunk, flights[len(flights)-1].chunk
+	for c := last + 1; int(c) < len(d.index.Chunks) && d.near(first, last, c, most); c++ {
+		if f := d.queued(c); f != nil {
+			flights, last = append(flights, f), c
+		}
+	}
+	var before []*flight
+	for c := int64(first) - 1; c >= 0 && d.near(uint32(c), uint32(c), first, most) && d.within(uint32(c), last, most); c-- {
+		if f := d.queued(uint32(c)); f != nil {
+			before, first = append(before, f), uint32(c)
+		}
+	}
+	slices.Reverse(before)
+	return append(before, flights...)
+}
+
+// within says whether the chunks from first to last, of one pack, lie in so many bytes.
+func (d *Device) within(first, last uint32, most int64) bool {
+	a, b := &d.index.Chunks[first], &d.index.Chunks[last]
+	return int64(b.Offset)+int64(b.Stored)-int64(a.Offset) <= most
+}
+
+// queued takes the flight of a chunk out of its queue, if it is in one. Device.mu is held.
+func (d *Device) queued(chunk uint32) *flight {
+	f := d.flights[chunk]
+	if f == nil || f.started {
+		return nil
+	}
+	f.started = true
+	return f
+}
+
+// begin starts a run. Device.mu is held.
+func (d *Device) begin(flights []*flight, class origin.Class) {
+	if d.closed {
+		return // they have been settled
+	}
+	r := &run{flights: flights, class: class, open: len(flights)}
+	r.ctx, r.cancel = context.WithCancel(d.ctx)
+	for _, f := range flights {
+		f.runs = append(f.runs, r)
+		if !f.doubled {
+			f.class = class
+		}
+	}
+	d.begun[class]++
+	d.counters.requests.Add(1)
+	d.work.Go(func() { d.fetch(r) })
+}
+
+func (d *Device) fetch(r *run) {
+	defer r.cancel()
+	pack := d.index.Chunks[r.flights[0].chunk].Pack
+	f := origin.Fetch{Pack: d.index.Packs[pack], Class: r.class, Pieces: make([]origin.Piece, len(r.flights))}
+	for i, flight := range r.flights {
+		c := &d.index.Chunks[flight.chunk]
+		f.Pieces[i] = origin.Piece{Offset: int64(c.Offset), Size: int64(c.Stored)}
+	}
+	f.Deliver = func(piece int, stored []byte) error {
+		if piece < 0 || piece >= len(r.flights) {
+			return fault.New(fault.Internal, "piece %d of %d", piece, len(r.flights))
+		}
+		return d.deliver(r.flights[piece], stored)
+	}
+	err := d.cfg.Origins.Fetch(r.ctx, d.index.Algorithm, f)
+	d.ended(r, err)
+}
+
+// ended settles what a run did not bring, unless another run may yet, and lets the next ones begin.
+func (d *Device) ended(r *run, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil {
+		err = fault.New(fault.Internal, "the origins gave less than they say")
+	}
+	for _, f := range r.flights {
+		if f.done {
+			continue
+		}
+		f.runs = slices.DeleteFunc(f.runs, func(o *run) bool { return o == r })
+		if len(f.runs) > 0 {
+			continue
+		}
+		err := fmt.Errorf("fetch chunk %s:%s: %w", d.index.Algorithm, d.index.Chunks[f.chunk].Sum, err)
+		if d.ctx.Err() != nil {
+			err = errClosed()
+		} else {
+			d.counters.note(err)
+		}
+		d.settle(f, err)
+	}
+	d.begun[r.class]--
+	d.pump()
+}
+
+// deliver decodes and verifies a chunk that came, and keeps it. An error goes back to the origin that it came from.
+func (d *Device) deliver(f *flight, stored []byte) error {
+	d.counters.fetched.Add(int64(len(stored)))
+	if d.landed(f) {
+		return nil
+	}
+	// As many as there are processors, for the whole device: the memory is bounded, and the oldest are done first.
+	buf := <-d.slots
+	defer func() { d.slots <- buf }()
+	plain, err := d.decode(buf, d.index.Chunks[f.chunk], stored)
+	if err != nil {
+		d.counters.corrupt.Add(1)
+		d.counters.note(err)
+		return err
+	}
+	buf = plain
+	d.keep(f, plain, d.cfg.Verify)
+	return nil
+}
+
+func (d *Device) landed(f *flight) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return f.done
+}
+
+func (d *Device) decode(buf []byte, c format.Chunk, stored []byte) ([]byte, error) {
+	decoder, err := d.decoders.Get()
+	if err != nil {
+		return nil, err
+	}
+	defer d.decoders.Put(decoder)
+	if d.cfg.Verify {
+		return decoder.Chunk(buf, d.index.Algorithm, c, stored)
+	}
+	return decoder.ChunkUnverified(buf, d.index.Algorithm, c, stored)
+}

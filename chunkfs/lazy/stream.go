@@ -1,0 +1,98 @@
+package lazy
+
+import (
+	"time"
+
+	"github.com/windlass-hpc/windlass/chunkfs/cache"
+	"github.com/windlass-hpc/windlass/chunkfs/format"
+)
+
+// stream is a reader that goes along the device, as far as can be told from what it misses. There are several at once.
+type stream struct {
+	next    int    // the extent after the last that it missed
+	window  int64  // bytes to fetch ahead; 0: it has not gone on yet
+	ahead   int    // the extent up to which was fetched ahead
+	trigger int    // when the reader gets to this extent, more is fetched
+	used    uint64 // when it was last seen, in Device.ticks; 0: never
+}
+
+const (
+	streamCount = 16
+	firstWindow = 256 << 10
+	pauseFull   = 5 * time.Second // nothing is fetched ahead for so long after the cache was full
+)
+
+// follow takes note of a miss of extents, and fetches ahead if it continues a stream. Device.mu is held.
+func (d *Device) follow(first, last int) {
+	d.ticks++
+	for k := range d.streams {
+		s := &d.streams[k]
+		if s.used == 0 || first < s.next-1 {
+			continue
+		}
+		switch {
+		case first <= max(s.next, s.ahead):
+			s.window = min(max(2*s.window, firstWindow), d.cfg.ReadAhead)
+		case d.index.Start(first)-d.index.Start(s.next) > max(s.window, firstWindow):
+			continue
+		}
+		// It goes on, or leaves out a little: then the window stays as it is.
+		s.used, s.next = d.ticks, last+1
+		d.advance(s)
+		return
+	}
+	s := &d.streams[0]
+	for k := range d.streams {
+		if d.streams[k].used < s.used {
+			s = &d.streams[k]
+		}
+	}
+	*s = stream{next: last + 1, ahead: last + 1, trigger: -1, used: d.ticks}
+}
+
+// advance fetches the next window of a stream. When the reader enters it, it will be time for the one after. Device.mu is held.
+func (d *Device) advance(s *stream) {
+	from := max(s.ahead, s.next)
+	to := from
+	for bytes := s.window; bytes > 0 && to < len(d.index.Extents); to++ {
+		if x := d.index.Extents[to]; x.Chunk != format.Zero {
+			bytes -= x.Size
+		}
+	}
+	if to == from || d.closed || time.Since(d.prefetch.full) < pauseFull {
+		return
+	}
+	s.ahead, s.trigger = to, from
+	for s.trigger < to-1 && d.index.Extents[s.trigger].Chunk == format.Zero {
+		s.trigger++
+	}
+	if chunk := d.index.Extents[s.trigger].Chunk; chunk != format.Zero {
+		d.marks[chunk].Or(markTrigger)
+	}
+	d.work.Go(func() { d.readAhead(from, to) })
+}
+
+// triggered is called when a reader gets to the chunk where it is time to fetch more.
+func (d *Device) triggered(i int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for k := range d.streams {
+		if s := &d.streams[k]; s.used != 0 && s.trigger == i && !d.closed {
+			d.ticks++
+			s.used, s.next = d.ticks, i+1
+			s.window = min(2*s.window, d.cfg.ReadAhead)
+			d.advance(s)
+			return
+		}
+	}
+}
+
+func (d *Device) readAhead(from, to int) {
+	var need []int
+	for i := from; i < to && d.ctx.Err() == nil; i++ {
+		if !d.usable(d.image.State(i)) && d.fetchable(i, cache.Wanted) {
+			need = append(need, i)
+		}
+	}
+	d.enqueue(ofStreams, need, nil)
+}
