@@ -13,26 +13,27 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/chunkfs/erofs"
+	"github.com/windlass-hpc/windlass/chunkfs/erofs/erofstest"
 	"github.com/windlass-hpc/windlass/internal/fault"
 )
 
 // small is an image with one of everything that the reader parses, and as small as that can be.
 func small() []byte {
-	s := &sample{}
-	file := s.file(3*block, map[int64][]byte{0: {1}, 2 * block: {2}})
+	s := &erofstest.Sample{}
+	file := s.File(3*erofs.BlockSize, map[int64][]byte{0: {1}, 2 * erofs.BlockSize: {2}})
 	file.Xattrs = []erofs.Xattr{{Name: "user.a", Value: []byte("own")}, {Name: "user.b", Value: []byte("shared")}}
-	data := node(unix.S_IFREG)
+	data := erofstest.Node(unix.S_IFREG)
 	data.Data, data.Size, data.Xattrs = []byte("data"), 4, []erofs.Xattr{{Name: "user.b", Value: []byte("shared")}}
-	link := node(unix.S_IFLNK)
+	link := erofstest.Node(unix.S_IFLNK)
 	link.Target = "target"
-	many := dir()
+	many := erofstest.Dir()
 	for i := range 100 {
 		many.Entries = append(many.Entries, erofs.Entry{Name: string(rune('0'+i/10)) + string(rune('0'+i%10)) + string(bytes.Repeat([]byte("n"), 40)), Node: data})
 	}
-	s.root = dir(erofs.Entry{Name: "data", Node: data}, erofs.Entry{Name: "dev", Node: node(unix.S_IFCHR)}, erofs.Entry{Name: "file", Node: file},
+	s.Root = erofstest.Dir(erofs.Entry{Name: "data", Node: data}, erofs.Entry{Name: "dev", Node: erofstest.Node(unix.S_IFCHR)}, erofs.Entry{Name: "file", Node: file},
 		erofs.Entry{Name: "link", Node: link}, erofs.Entry{Name: "many", Node: many})
 	var b bytes.Buffer
-	if _, err := erofs.Write(&b, s.root, s.options()); err != nil {
+	if _, err := erofs.Write(&b, s.Root, s.Options()); err != nil {
 		panic(err)
 	}
 	return b.Bytes()
@@ -40,9 +41,9 @@ func small() []byte {
 
 // seal makes the checksum right again, so that what is behind it is looked at.
 func seal(b []byte) []byte {
-	if len(b) >= block {
+	if len(b) >= erofs.BlockSize {
 		clear(b[1028:1032])
-		binary.LittleEndian.PutUint32(b[1028:], ^crc32.Checksum(b[1024:block], crc32.MakeTable(crc32.Castagnoli)))
+		binary.LittleEndian.PutUint32(b[1028:], ^crc32.Checksum(b[1024:erofs.BlockSize], crc32.MakeTable(crc32.Castagnoli)))
 	}
 	return b
 }
@@ -112,10 +113,10 @@ func bounded(t *testing.T, f func()) {
 	}
 }
 
-// TestFlippedBits is about the first block, whose checksum finds every bit, and then about every bit with the checksum made right.
+// TestFlippedBits is about the first erofs.BlockSize, whose checksum finds every bit, and then about every bit with the checksum made right.
 func TestFlippedBits(t *testing.T) {
 	image := small()
-	for bit := 1024 * 8; bit < block*8; bit++ {
+	for bit := 1024 * 8; bit < erofs.BlockSize*8; bit++ {
 		b := bytes.Clone(image)
 		b[bit/8] ^= 1 << (bit % 8)
 		// Three bits of the superblock say that it has a checksum, and how to read it.
@@ -142,7 +143,7 @@ func TestRandomDamage(t *testing.T) {
 				at := 1024 + r.IntN(len(b)-1024-4)
 				binary.LittleEndian.PutUint32(b[at&^3:], values[r.IntN(len(values))])
 			}
-			exercise(t, seal(b[:max(len(b)-r.IntN(4)*2048, block)]))
+			exercise(t, seal(b[:max(len(b)-r.IntN(4)*2048, erofs.BlockSize)]))
 		}
 	})
 }
@@ -152,7 +153,7 @@ func TestCutOff(t *testing.T) {
 	for n := 0; n < len(image); n += 37 {
 		exercise(t, image[:n])
 		// A file that is shorter than it is said to be.
-		if _, err := erofs.Open(bytes.NewReader(image[:n]), int64(len(image))); n < block && !fault.Is(err, fault.Corrupt) {
+		if _, err := erofs.Open(bytes.NewReader(image[:n]), int64(len(image))); n < erofs.BlockSize && !fault.Is(err, fault.Corrupt) {
 			t.Errorf("cut off at %d: %v", n, err)
 		}
 	}
@@ -226,7 +227,7 @@ func TestOverlap(t *testing.T) {
 func FuzzImage(f *testing.F) {
 	image := small()
 	f.Add(image)
-	f.Add(image[:block])
+	f.Add(image[:erofs.BlockSize])
 	r := rand.New(rand.NewPCG(3, 4))
 	for range 20 {
 		b := bytes.Clone(image)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/chunkfs/erofs"
+	"github.com/windlass-hpc/windlass/chunkfs/erofs/erofstest"
 	"github.com/windlass-hpc/windlass/internal/fault"
 )
 
@@ -30,8 +31,8 @@ func lookup(t *testing.T, im *erofs.Image, path string) uint64 {
 
 // TestLookup finds every name of every directory, and none that is not there.
 func TestLookup(t *testing.T) {
-	s := newSample()
-	meta, _, _ := s.write(t)
+	s := erofstest.New()
+	meta, _, _ := s.Write(t)
 	im := open(t, meta)
 	var walk func(nid, parent uint64, n *erofs.Node)
 	walk = func(nid, parent uint64, n *erofs.Node) {
@@ -56,7 +57,7 @@ func TestLookup(t *testing.T) {
 			}
 		}
 	}
-	walk(im.Root(), im.Root(), s.root)
+	walk(im.Root(), im.Root(), s.Root)
 	if _, err := im.Lookup(lookup(t, im, "empty"), "x"); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a name in a file: %v", err)
 	}
@@ -64,8 +65,8 @@ func TestLookup(t *testing.T) {
 
 // TestReadDirFrom stops and goes on at every entry.
 func TestReadDirFrom(t *testing.T) {
-	s := newSample()
-	meta, _, _ := s.write(t)
+	s := erofstest.New()
+	meta, _, _ := s.Write(t)
 	im := open(t, meta)
 	nid := lookup(t, im, "dir-many")
 	var all, steps []string
@@ -97,10 +98,10 @@ func TestReadDirFrom(t *testing.T) {
 
 // TestMap follows the runs of every file and compares what they point at.
 func TestMap(t *testing.T) {
-	s := newSample()
-	meta, _, _ := s.write(t)
+	s := erofstest.New()
+	meta, _, _ := s.Write(t)
 	im := open(t, meta)
-	for _, e := range s.root.Entries {
+	for _, e := range s.Root.Entries {
 		if e.Node.Mode&unix.S_IFMT != unix.S_IFREG {
 			continue
 		}
@@ -115,9 +116,9 @@ func TestMap(t *testing.T) {
 			if run.Data != nil {
 				copy(got, run.Data)
 			} else if run.Device >= 0 {
-				copy(got, s.data[run.Device:][:n])
+				copy(got, s.Data[run.Device:][:n])
 			}
-			if s.expect(e.Node, off, want); !bytes.Equal(got, want) {
+			if s.Expect(e.Node, off, want); !bytes.Equal(got, want) {
 				t.Fatalf("%s at %d: other bytes in %+v", e.Name, off, run)
 			}
 			off += run.Size
@@ -132,10 +133,10 @@ func TestMap(t *testing.T) {
 }
 
 func TestXattr(t *testing.T) {
-	s := newSample()
-	meta, _, _ := s.write(t)
+	s := erofstest.New()
+	meta, _, _ := s.Write(t)
 	im := open(t, meta)
-	for _, e := range s.root.Entries {
+	for _, e := range s.Root.Entries {
 		nid := lookup(t, im, e.Name)
 		for _, x := range e.Node.Xattrs {
 			if v, err := im.Xattr(nid, x.Name); err != nil || !bytes.Equal(v, x.Value) {
@@ -158,7 +159,7 @@ func TestXattr(t *testing.T) {
 func TestForeign(t *testing.T) {
 	src := t.TempDir()
 	for i, size := range []int{0, 10, 4096, 5000, 70_000} {
-		if err := os.WriteFile(filepath.Join(src, fmt.Sprint("f", i)), random(size), 0o640); err != nil {
+		if err := os.WriteFile(filepath.Join(src, fmt.Sprint("f", i)), erofstest.Random(size), 0o640); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -222,7 +223,7 @@ func foreign(t *testing.T, im *erofs.Image, image []byte) {
 				t.Fatalf("a hole: %+v", run)
 			}
 		}
-		if !bytes.Equal(got, random(size)) {
+		if !bytes.Equal(got, erofstest.Random(size)) {
 			t.Errorf("f%d: other bytes", i)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/chunkfs/erofs"
+	"github.com/windlass-hpc/windlass/chunkfs/erofs/erofstest"
 	"github.com/windlass-hpc/windlass/internal/fault"
 )
 
@@ -24,21 +25,21 @@ func open(t *testing.T, b []byte) *erofs.Image {
 }
 
 func TestRoundTrip(t *testing.T) {
-	s := newSample()
-	meta, _, _ := s.write(t)
-	again, _, _ := s.write(t)
+	s := erofstest.New()
+	meta, _, _ := s.Write(t)
+	again, _, _ := s.Write(t)
 	if !bytes.Equal(meta, again) {
 		t.Error("the same tree gave two images")
 	}
 	im := open(t, meta)
-	if im.DeviceSize() != int64(len(s.data)) {
-		t.Errorf("DeviceSize %d, want %d", im.DeviceSize(), len(s.data))
+	if im.DeviceSize() != int64(len(s.Data)) {
+		t.Errorf("DeviceSize %d, want %d", im.DeviceSize(), len(s.Data))
 	}
 	got, err := im.Tree()
 	if err != nil {
 		t.Fatal(err)
 	}
-	same(t, "/", got, s.root, map[*erofs.Node]*erofs.Node{})
+	same(t, "/", got, s.Root, map[*erofs.Node]*erofs.Node{})
 }
 
 // same compares trees, with what is one inode in both.
@@ -68,8 +69,8 @@ func same(t *testing.T, path string, got, want *erofs.Node, seen map[*erofs.Node
 }
 
 func TestTools(t *testing.T) {
-	s := newSample()
-	_, meta, data := s.write(t)
+	s := erofstest.New()
+	_, meta, data := s.Write(t)
 	for _, argv := range [][]string{
 		{"fsck.erofs", "-d3", "--device=" + data, meta},
 		{"dump.erofs", "-s", "--device=" + data, meta},
@@ -86,17 +87,17 @@ func TestTools(t *testing.T) {
 
 func TestSizes(t *testing.T) {
 	for _, n := range []int{0, 1, 13, 1000} {
-		d := dir()
+		d := erofstest.Dir()
 		for i := range n {
-			d.Entries = append(d.Entries, erofs.Entry{Name: strings.Repeat("x", 1+i/100) + string(rune('0'+i%100)), Node: node(unix.S_IFREG)})
+			d.Entries = append(d.Entries, erofs.Entry{Name: strings.Repeat("x", 1+i/100) + string(rune('0'+i%100)), Node: erofstest.Node(unix.S_IFREG)})
 		}
-		sortEntries(d)
-		s := &sample{root: d}
-		meta, _, _ := s.write(t)
-		if got := open(t, meta).Inodes(); got != int64(n+1) || len(meta)%block != 0 {
+		erofstest.Sort(d)
+		s := &erofstest.Sample{Root: d}
+		meta, _, _ := s.Write(t)
+		if got := open(t, meta).Inodes(); got != int64(n+1) || len(meta)%erofs.BlockSize != 0 {
 			t.Errorf("%d files: %d inodes in %d bytes", n, got, len(meta))
 		}
-		if limit := 2*block + n*160; len(meta) > limit {
+		if limit := 2*erofs.BlockSize + n*160; len(meta) > limit {
 			t.Errorf("%d files took %d bytes, more than %d", n, len(meta), limit)
 		}
 	}
@@ -104,11 +105,11 @@ func TestSizes(t *testing.T) {
 
 func TestWriteRefuses(t *testing.T) {
 	file := func(f func(*erofs.Node)) *erofs.Node {
-		n := node(unix.S_IFREG)
+		n := erofstest.Node(unix.S_IFREG)
 		f(n)
-		return dir(erofs.Entry{Name: "dir", Node: dir(erofs.Entry{Name: "file", Node: n})})
+		return erofstest.Dir(erofs.Entry{Name: "dir", Node: erofstest.Dir(erofs.Entry{Name: "file", Node: n})})
 	}
-	hidden := dir()
+	hidden := erofstest.Dir()
 	hidden.Entries = []erofs.Entry{{Name: "self", Node: hidden}}
 	for name, tc := range map[string]struct {
 		root *erofs.Node
@@ -116,16 +117,16 @@ func TestWriteRefuses(t *testing.T) {
 		want string
 	}{
 		"no root":           {nil, fault.Invalid, "root"},
-		"file as root":      {node(unix.S_IFREG), fault.Invalid, "root"},
-		"name":              {dir(erofs.Entry{Name: "a/b", Node: node(unix.S_IFREG)}), fault.Invalid, `"a/b"`},
-		"dots":              {dir(erofs.Entry{Name: "..", Node: dir()}), fault.Invalid, `".."`},
-		"long name":         {dir(erofs.Entry{Name: strings.Repeat("x", 256), Node: dir()}), fault.Invalid, "xxx"},
-		"order":             {dir(erofs.Entry{Name: "b", Node: node(unix.S_IFREG)}, erofs.Entry{Name: "a", Node: node(unix.S_IFREG)}), fault.Invalid, "order"},
-		"twice":             {dir(erofs.Entry{Name: "a", Node: node(unix.S_IFREG)}, erofs.Entry{Name: "a", Node: node(unix.S_IFREG)}), fault.Invalid, "order"},
-		"no inode":          {dir(erofs.Entry{Name: "a"}), fault.Invalid, "no inode"},
-		"loop":              {dir(erofs.Entry{Name: "a", Node: hidden}), fault.Invalid, "second name"},
-		"no type":           {dir(erofs.Entry{Name: "a", Node: node(0o644)}), fault.Invalid, "type"},
-		"empty target":      {dir(erofs.Entry{Name: "a", Node: node(unix.S_IFLNK)}), fault.Invalid, "target"},
+		"file as root":      {erofstest.Node(unix.S_IFREG), fault.Invalid, "root"},
+		"name":              {erofstest.Dir(erofs.Entry{Name: "a/b", Node: erofstest.Node(unix.S_IFREG)}), fault.Invalid, `"a/b"`},
+		"dots":              {erofstest.Dir(erofs.Entry{Name: "..", Node: erofstest.Dir()}), fault.Invalid, `".."`},
+		"long name":         {erofstest.Dir(erofs.Entry{Name: strings.Repeat("x", 256), Node: erofstest.Dir()}), fault.Invalid, "xxx"},
+		"order":             {erofstest.Dir(erofs.Entry{Name: "b", Node: erofstest.Node(unix.S_IFREG)}, erofs.Entry{Name: "a", Node: erofstest.Node(unix.S_IFREG)}), fault.Invalid, "order"},
+		"twice":             {erofstest.Dir(erofs.Entry{Name: "a", Node: erofstest.Node(unix.S_IFREG)}, erofs.Entry{Name: "a", Node: erofstest.Node(unix.S_IFREG)}), fault.Invalid, "order"},
+		"no inode":          {erofstest.Dir(erofs.Entry{Name: "a"}), fault.Invalid, "no inode"},
+		"loop":              {erofstest.Dir(erofs.Entry{Name: "a", Node: hidden}), fault.Invalid, "second name"},
+		"no type":           {erofstest.Dir(erofs.Entry{Name: "a", Node: erofstest.Node(0o644)}), fault.Invalid, "type"},
+		"empty target":      {erofstest.Dir(erofs.Entry{Name: "a", Node: erofstest.Node(unix.S_IFLNK)}), fault.Invalid, "target"},
 		"xattr":             {file(func(n *erofs.Node) { n.Xattrs = []erofs.Xattr{{Name: "btrfs.compression"}} }), fault.Unsupported, `"/dir/file"`},
 		"xattr twice":       {file(func(n *erofs.Node) { n.Xattrs = []erofs.Xattr{{Name: "user.a"}, {Name: "user.a"}} }), fault.Invalid, "twice"},
 		"xattr size":        {file(func(n *erofs.Node) { n.Xattrs = []erofs.Xattr{{Name: "user.a", Value: make([]byte, 65536)}} }), fault.Unsupported, "65535"},
@@ -135,11 +136,11 @@ func TestWriteRefuses(t *testing.T) {
 		"behind the end":    {file(func(n *erofs.Node) { n.Size, n.Extents = 100, []erofs.Extent{{Size: 4096}} }), fault.Invalid, "outside"},
 		"too many chunks":   {file(func(n *erofs.Node) { n.Size, n.Extents = 1<<40, []erofs.Extent{{Offset: 4096, Size: 4096}} }), fault.Unsupported, "chunks"},
 		"data":              {file(func(n *erofs.Node) { n.Size, n.Data = 4, []byte("five!") }), fault.Invalid, "metadata"},
-		"device number":     {dir(erofs.Entry{Name: "a", Node: &erofs.Node{Mode: unix.S_IFCHR, Rdev: unix.Mkdev(5000, 1)}}), fault.Unsupported, "5000:1"},
+		"device number":     {erofstest.Dir(erofs.Entry{Name: "a", Node: &erofs.Node{Mode: unix.S_IFCHR, Rdev: unix.Mkdev(5000, 1)}}), fault.Unsupported, "5000:1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
-			_, err := erofs.Write(&b, tc.root, erofs.Options{DeviceSize: block})
+			_, err := erofs.Write(&b, tc.root, erofs.Options{DeviceSize: erofs.BlockSize})
 			if !fault.Is(err, tc.kind) || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v (%s), want %s with %q", err, fault.KindOf(err), tc.kind, tc.want)
 			}
@@ -160,8 +161,8 @@ func (f *failing) Write(b []byte) (int, error) {
 }
 
 func TestWriteError(t *testing.T) {
-	s := newSample()
-	if _, err := erofs.Write(&failing{left: 300_000}, s.root, s.options()); err == nil || !strings.Contains(err.Error(), "no more") {
+	s := erofstest.New()
+	if _, err := erofs.Write(&failing{left: 300_000}, s.Root, s.Options()); err == nil || !strings.Contains(err.Error(), "no more") {
 		t.Errorf("got %v", err)
 	}
 }
