@@ -16,9 +16,10 @@ import (
 
 // What there may be of the documents that describe an image.
 const (
-	maxDocument = 16 << 20
-	maxNested   = 8 // indexes in indexes
-	maxLayers   = 4096
+	maxDocument  = 16 << 20
+	maxDocuments = 64 << 20
+	maxNested    = 8 // indexes in indexes
+	maxLayers    = 4096
 )
 
 // The names of the files of an image layout (opencontainers/image-spec, image-layout.md) and of a docker archive.
@@ -49,6 +50,8 @@ type chooser struct {
 	want  v1.Platform
 	asked bool // for that platform
 	found []candidate
+
+	read int64 // bytes of documents
 }
 
 // newChooser takes the platform of this machine when none is asked for.
@@ -62,8 +65,16 @@ func newChooser(b blobs, o Options) (*chooser, error) {
 	if err != nil || p.OS == "" || p.Architecture == "" {
 		return nil, fault.Hintf(fault.New(fault.Invalid, "the platform %q is not one", o.Platform), "write it as linux/amd64 or linux/arm64/v8")
 	}
-	c.want = *p
+	c.want = plainArm(*p)
 	return c, nil
+}
+
+// plainArm leaves out a variant that says no more than the architecture does.
+func plainArm(p v1.Platform) v1.Platform {
+	if p.Architecture == "arm64" && p.Variant == "v8" {
+		p.Variant = ""
+	}
+	return p
 }
 
 // choose gives the layers of the image, the lowest first.
@@ -129,8 +140,10 @@ func (c *chooser) named(names []string) bool {
 		return true
 	}
 	for _, n := range names {
-		if n == c.ref || n == c.ref+":latest" || strings.HasSuffix(n, "/"+c.ref) {
-			return true
+		for _, ref := range []string{c.ref, c.ref + ":latest"} {
+			if n == ref || strings.HasSuffix(n, "/"+ref) {
+				return true
+			}
 		}
 	}
 	return false
@@ -141,7 +154,7 @@ func (c *chooser) one() (candidate, error) {
 	var fit, other []candidate
 	for _, f := range c.found {
 		switch {
-		case f.Platform == nil || f.Platform.Satisfies(c.want):
+		case f.Platform == nil || plainArm(*f.Platform).Satisfies(c.want):
 			fit = append(fit, f)
 		case f.Platform.OS != "unknown": // what describes how an image was built stands beside it
 			other = append(other, f)
@@ -236,7 +249,11 @@ func (c *chooser) config(raw []byte, layers int) ([]v1.Hash, error) {
 	if err != nil {
 		return nil, damaged("its configuration cannot be read: %w", err)
 	}
-	if has := config.Platform(); c.asked && has != nil && has.OS != "" && !has.Satisfies(c.want) {
+	want := c.want
+	if config.Variant == "" { // many leave it out, where the index has it
+		want.Variant = ""
+	}
+	if has := config.Platform(); c.asked && has != nil && has.OS != "" && !plainArm(*has).Satisfies(want) {
 		return nil, fault.New(fault.NotFound, "it has no image for %s, but: %s", c.want.String(), has.String())
 	}
 	if diffs := config.RootFS.DiffIDs; len(diffs) == layers && layers <= maxLayers {
@@ -254,6 +271,9 @@ func (c *chooser) document(name string, size int64, digest v1.Hash) ([]byte, err
 	defer r.Close()
 	if has > maxDocument || size >= 0 && has != size {
 		return nil, damaged("%s has %d bytes; it should have %d, and %d are possible", name, has, size, maxDocument)
+	}
+	if c.read += has; c.read > maxDocuments {
+		return nil, damaged("what describes its images has more than %d bytes", maxDocuments)
 	}
 	raw, err := io.ReadAll(io.LimitReader(r, maxDocument))
 	if err != nil {

@@ -308,3 +308,6 @@ func open(t testing.TB, arg string, o source.Options) source.Source {
 	t.Cleanup(func() { check(t, src.Close()) })
 	return src
 }
+
+// hashOf is what sum gives for a content.
+func hashOf(s string) string { h := sha256.Sum256([]byte(s)); return fmt.Sprintf("%x", h[:8]) }
