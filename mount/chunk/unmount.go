@@ -26,7 +26,7 @@ func (d *Driver) Unmount(ctx context.Context, a mount.Active, force bool) error 
 	}
 	err := d.giveBack(ctx, a.ID, a.Target)
 	if force && unreachable(err) {
-		return d.forget(ctx, a.ID, a.Target)
+		return d.forget(context.WithoutCancel(ctx), a.ID, a.Target) // waiting for the server may have taken all the time there was
 	}
 	return err
 }
