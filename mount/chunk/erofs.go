@@ -77,7 +77,7 @@ func attachLoop(ctx context.Context, path, name string) (loopdev.Device, *os.Fil
 
 func createErofs(ctx context.Context, metadata, data string, directIO bool) (*os.File, error) {
 	options := []fsmount.Option{source(metadata), {Key: "device", Value: data}, {Key: "ro", Flag: true}}
-	if directIO {
+	if directIO { // else the data is kept twice, and a cold read takes more than twice as long
 		options = append(options, fsmount.Option{Key: "directio", Flag: true})
 	}
 	return fsmount.Create(ctx, "erofs", options, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NODEV)
