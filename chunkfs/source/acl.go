@@ -39,7 +39,7 @@ func parseACL(text string) ([]byte, error) {
 		}
 		e, err := parseACLEntry(strings.Split(line, ":"))
 		if err != nil {
-			return nil, fault.Hintf(fault.New(fault.KindOf(err), "its ACL has %q: %w", clip(line), err), "write the archive with tar --numeric-owner or --xattrs")
+			return nil, fault.Hintf(fault.New(fault.KindOf(err), "its ACL has %q: %w", clip(line), err), "write the archive with tar --xattrs --xattrs-include='*' in place of --acls: that keeps numbers")
 		}
 		list = append(list, e)
 	}

@@ -46,8 +46,12 @@ func (d *directory) Done() int64  { return d.done.Load() }
 func (d *directory) Close() error { return d.root.Close() }
 
 func (d *directory) Walk(ctx context.Context, visit func(Item) error) error {
-	w := walk{d: d, ctx: ctx, visit: visit, seen: map[fileID]*erofs.Node{}}
-	if err := w.one("."); err != nil {
+	w := walk{d: d, ctx: ctx, visitor: visitor{visit: visit}, seen: map[fileID]*erofs.Node{}}
+	err := w.one(".")
+	if w.err != nil {
+		return w.err
+	}
+	if err != nil {
 		return fmt.Errorf("read the directory %s: %w", d.path, err)
 	}
 	return nil
@@ -61,10 +65,10 @@ type fileID struct {
 
 // walk is one call of Walk.
 type walk struct {
-	d     *directory
-	ctx   context.Context //nolint:containedctx // it is one operation
-	visit func(Item) error
-	seen  map[fileID]*erofs.Node // those with several links
+	d   *directory
+	ctx context.Context //nolint:containedctx // it is one operation
+	visitor
+	seen map[fileID]*erofs.Node // those with several links
 }
 
 // one visits what is at path and all below it.
@@ -81,7 +85,7 @@ func (w *walk) one(path string) error {
 	if err != nil {
 		return fmt.Errorf("%q: %w", path, err)
 	}
-	if err := w.visit(item); err != nil {
+	if err := w.do(item); err != nil {
 		return err
 	}
 	if item.Node.Mode&unix.S_IFMT != unix.S_IFDIR || w.mount(path, st) {

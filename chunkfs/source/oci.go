@@ -84,8 +84,13 @@ func (im *image) Walk(ctx context.Context, visit func(Item) error) error {
 	}
 	left := m.winners(len(im.layers))
 	m = nil //nolint:ineffassign,wastedassign // its memory is wanted for the second pass
+	v := visitor{visit: visit}
 	for i, w := range left {
-		if err := im.second(ctx, i, w, visit); err != nil {
+		err := im.second(ctx, i, w, &v)
+		if v.err != nil {
+			return v.err
+		}
+		if err != nil {
 			return err
 		}
 		left[i] = nil
@@ -93,17 +98,12 @@ func (im *image) Walk(ctx context.Context, visit func(Item) error) error {
 	return nil
 }
 
-// stopped is an error of visit, which is not the archive's.
-type stopped struct{ error }
-
-func (s stopped) Unwrap() error { return s.error }
-
 // second visits what is left of a layer.
-func (im *image) second(ctx context.Context, i int, w winners, visit func(Item) error) error {
+func (im *image) second(ctx context.Context, i int, w winners, v *visitor) error {
 	if len(w) == 0 {
 		return nil
 	}
-	err := im.read(ctx, i, false, func(n int, h *tar.Header, in *entries) error {
+	return im.read(ctx, i, false, func(n int, h *tar.Header, in *entries) error {
 		paths := w[n]
 		if len(paths) == 0 {
 			return nil
@@ -121,17 +121,12 @@ func (im *image) second(ctx context.Context, i int, w winners, visit func(Item) 
 			if k == 0 && node.Size > 0 {
 				item.Open = in.content
 			}
-			if err := visit(item); err != nil {
-				return stopped{err}
+			if err := v.do(item); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
-	var s stopped
-	if errors.As(err, &s) {
-		return s.error
-	}
-	return err
 }
 
 // read reads a layer to its end and holds it against its digests. That of its content is looked at if full is set: the digest of the file
@@ -177,10 +172,6 @@ func (im *image) readLayer(ctx context.Context, l layer, full bool, each func(n 
 			return err
 		}
 		if err := each(n, h, in); err != nil {
-			var s stopped
-			if errors.As(err, &s) {
-				return err
-			}
 			return unpack.EntryError(h, err)
 		}
 	}

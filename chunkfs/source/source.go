@@ -31,10 +31,21 @@ type Content interface {
 	NextData(off int64) (start, end int64, err error)
 }
 
+// visitor tells an error of visit, which Walk gives as it is, from one of the source.
+type visitor struct {
+	visit func(Item) error
+	err   error
+}
+
+func (v *visitor) do(i Item) error {
+	v.err = v.visit(i)
+	return v.err
+}
+
 // Source is a tree that is read once. The order of visits is the same for the same input; a directory may come after what it holds, or
 // not at all (then it is root's, mode 0755, of time 0).
 type Source interface {
-	// Walk calls visit for every item until it fails.
+	// Walk calls visit for every item until it fails, and gives its error as it is.
 	Walk(ctx context.Context, visit func(Item) error) error
 	// Random says that Open may be called after Walk, in any order and by several at once, until Close.
 	Random() bool

@@ -66,7 +66,7 @@ func (p *packed) Done() int64  { return min(p.done.Load(), p.size) } // what is 
 func (p *packed) Close() error { return p.f.Close() }
 
 func (p *packed) Walk(ctx context.Context, visit func(Item) error) error {
-	w := packedWalk{p: p, ctx: ctx, visit: visit, seen: map[squashfs.Ref]*erofs.Node{}, dirs: map[squashfs.Ref]bool{}}
+	w := packedWalk{p: p, ctx: ctx, visitor: visitor{visit: visit}, seen: map[squashfs.Ref]*erofs.Node{}, dirs: map[squashfs.Ref]bool{}}
 	root, err := p.x.Root()
 	if err == nil && root.Mode&unix.S_IFMT != unix.S_IFDIR {
 		err = damaged("its root is no directory")
@@ -74,8 +74,8 @@ func (p *packed) Walk(ctx context.Context, visit func(Item) error) error {
 	if err == nil {
 		err = w.one(".", root)
 	}
-	if w.stopped != nil {
-		return w.stopped
+	if w.err != nil {
+		return w.err
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", p.f.Name(), err)
@@ -85,13 +85,12 @@ func (p *packed) Walk(ctx context.Context, visit func(Item) error) error {
 
 // packedWalk is one call of Walk.
 type packedWalk struct {
-	p       *packed
-	ctx     context.Context //nolint:containedctx // it is one operation
-	visit   func(Item) error
-	seen    map[squashfs.Ref]*erofs.Node // all but directories: another name is a hard link
-	dirs    map[squashfs.Ref]bool        // a directory has one name, or there would be no end
-	count   int
-	stopped error // of visit
+	p   *packed
+	ctx context.Context //nolint:containedctx // it is one operation
+	visitor
+	seen  map[squashfs.Ref]*erofs.Node // all but directories: another name is a hard link
+	dirs  map[squashfs.Ref]bool        // a directory has one name, or there would be no end
+	count int
 }
 
 func (w *packedWalk) one(path string, in *squashfs.Inode) error {
@@ -105,8 +104,8 @@ func (w *packedWalk) one(path string, in *squashfs.Inode) error {
 	if err != nil {
 		return fmt.Errorf("%q: %w", clip(path), err)
 	}
-	if w.stopped = w.visit(item); w.stopped != nil {
-		return w.stopped
+	if err := w.do(item); err != nil {
+		return err
 	}
 	if in.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil
@@ -176,8 +175,7 @@ func (w *packedWalk) below(path string, dir *squashfs.Inode) error {
 
 func (w *packedWalk) entry(path string, ref squashfs.Ref) error {
 	if node := w.seen[ref]; node != nil {
-		w.stopped = w.visit(Item{Path: path, Node: node})
-		return w.stopped
+		return w.do(Item{Path: path, Node: node})
 	}
 	in, err := w.p.x.Inode(ref)
 	if err != nil {

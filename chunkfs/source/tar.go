@@ -55,8 +55,12 @@ func (a *archive) Walk(ctx context.Context, visit func(Item) error) error {
 	if head, _ := in.Peek(sniffSize); len(head) > 0 && !isTar(head) { // what the error is comes up again below
 		return notTar(a.name)
 	}
-	w := tarWalk{tree: newTree(), in: newEntries(ctx, in, unpack.Options{}), o: a.o, visit: visit}
-	if err := w.all(); err != nil {
+	w := tarWalk{tree: newTree(), in: newEntries(ctx, in, unpack.Options{}), o: a.o, visitor: visitor{visit: visit}}
+	err = w.all()
+	if w.err != nil {
+		return w.err
+	}
+	if err != nil {
 		return fmt.Errorf("read the archive %s: %w", a.name, err)
 	}
 	return nil
@@ -91,10 +95,10 @@ func decompress(r io.Reader) (io.ReadCloser, error) {
 
 // tarWalk is one call of Walk.
 type tarWalk struct {
-	tree    *tree
-	in      *entries
-	o       Options
-	visit   func(Item) error
+	tree *tree
+	in   *entries
+	o    Options
+	visitor
 	waiting []hardLink
 }
 
@@ -121,7 +125,7 @@ func (w *tarWalk) all() error {
 		if item.Node == nil {
 			continue
 		}
-		if err := w.visit(item); err != nil {
+		if err := w.do(item); err != nil {
 			return err
 		}
 	}
@@ -244,5 +248,5 @@ func (w *tarWalk) late(l hardLink) (done bool, err error) {
 		return false, nil
 	}
 	w.tree.put(at, in)
-	return true, w.visit(Item{Path: l.path, Node: in.node})
+	return true, w.do(Item{Path: l.path, Node: in.node})
 }
