@@ -44,9 +44,10 @@ type Cache struct {
 	log        *logrus.Logger
 
 	// now counts seconds; Hold reads it in place of the clock, which would cost more than the rest of it.
-	now  atomic.Uint32
-	stop chan struct{}
-	work sync.WaitGroup
+	now   atomic.Uint32
+	stop  chan struct{}
+	work  sync.WaitGroup
+	peers sync.WaitGroup // loading of images that may share
 
 	room     room
 	evicting sync.Mutex // one eviction at a time
@@ -124,6 +125,7 @@ func (c *Cache) tick() {
 func (c *Cache) Close() error {
 	close(c.stop)
 	c.work.Wait()
+	c.peers.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range c.entries {

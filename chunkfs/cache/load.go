@@ -122,7 +122,7 @@ func (c *Cache) load(e *entry, k known) (*Image, error) {
 
 // loadPeers loads images that nobody uses, in the background, so that those in use can share with them.
 func (c *Cache) loadPeers() {
-	c.work.Go(func() {
+	c.peers.Go(func() {
 		for _, e := range c.idleEntries(true) {
 			select {
 			case <-c.stop:

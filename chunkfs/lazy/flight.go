@@ -1,10 +1,6 @@
 package lazy
 
-import (
-	"slices"
-
-	"github.com/windlass-hpc/windlass/chunkfs/origin"
-)
+import "slices"
 
 // flight is a chunk on its way into the cache. Its fields are Device.mu's.
 type flight struct {
@@ -13,11 +9,9 @@ type flight struct {
 	claims   []claim // who waits for it
 	ahead    bool    // it is wanted without a reader
 	started  bool    // else it is in a queue
-	class    origin.Class
-	doubled  bool   // begun again for a reader, since it was on its way without hurry
-	runs     []*run // that may bring it
+	queue    int     // in which
+	run      *run    // that brings it, or nil
 	done     bool
-	queue    int      // that it is in, unless started
 	complete bool     // Complete waits for it
 	tallies  []*tally // that it counts for
 }
@@ -46,16 +40,12 @@ func (f *flight) claim(w *wait, i int) bool {
 	f.claims = append(f.claims, claim{w, i})
 	w.left++
 	w.on = append(w.on, f)
-	switch {
-	case !f.started:
-		f.started, f.class = true, origin.Demand
-		return true
-	case f.class == origin.Background && !f.doubled:
-		// It may be held to a bandwidth, behind megabytes that nobody waits for.
-		f.doubled = true
-		return true
+	if f.run != nil {
+		f.run.hurry()
 	}
-	return false
+	begin := !f.started
+	f.started = true
+	return begin
 }
 
 func (f *flight) disclaim(w *wait) {
@@ -66,7 +56,7 @@ func (f *flight) disclaim(w *wait) {
 func (d *Device) settle(f *flight, err error) {
 	f.done = true
 	delete(d.flights, f.chunk)
-	for _, r := range f.runs {
+	if r := f.run; r != nil {
 		if r.open--; r.open == 0 {
 			r.cancel() // nobody wants the rest of it, if there is one
 		}

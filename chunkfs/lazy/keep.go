@@ -36,7 +36,7 @@ func (d *Device) toKeep(f *flight, done int, refused []int, plain []byte) ([]int
 	}
 	if done < len(f.extents) {
 		urgency := cache.Wanted
-		if len(f.claims) == 0 && f.class == origin.Background {
+		if len(f.claims) == 0 && f.run != nil && f.run.class == origin.Background {
 			urgency = cache.Spare
 		}
 		return slices.Clone(f.extents[done:]), urgency, false

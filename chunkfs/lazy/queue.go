@@ -14,7 +14,7 @@ const (
 )
 
 const (
-	parallelBackground = 4   // requests of Complete at once
+	parallelBackground = 2   // requests of Complete at once
 	lowBackground      = 256 // flights of Complete; it goes on when there are fewer
 )
 

@@ -18,13 +18,23 @@ const (
 	maxAhead  = 1 << 20  // and of one ahead: small, so that several share the line, and a reader waits for none of them long
 )
 
-// run is flights that one request brings. Open is Device.mu's.
+// run is flights that one request brings. What changes is Device.mu's.
 type run struct {
 	flights []*flight // by offset in the pack
 	class   origin.Class
 	ctx     context.Context
 	cancel  context.CancelFunc
-	open    int // flights that have not been settled
+	open    int           // flights that have not been settled
+	raise   chan struct{} // closed when a reader has come to wait for one of them
+	raised  bool
+}
+
+// hurry makes the run as urgent as one that a reader began. Device.mu is held.
+func (r *run) hurry() {
+	if !r.raised {
+		r.raised = true
+		close(r.raise)
+	}
 }
 
 // local brings what the cache has elsewhere, and gives the flights for which it has not.
@@ -126,12 +136,11 @@ func (d *Device) begin(flights []*flight, class origin.Class) {
 	if d.closed {
 		return // they have been settled
 	}
-	r := &run{flights: flights, class: class, open: len(flights)}
+	r := &run{flights: flights, class: class, open: len(flights), raise: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(d.ctx)
 	for _, f := range flights {
-		f.runs = append(f.runs, r)
-		if !f.doubled {
-			f.class = class
+		if f.run = r; len(f.claims) > 0 {
+			r.hurry()
 		}
 	}
 	d.begun[class]++
@@ -142,7 +151,7 @@ func (d *Device) begin(flights []*flight, class origin.Class) {
 func (d *Device) fetch(r *run) {
 	defer r.cancel()
 	pack := d.index.Chunks[r.flights[0].chunk].Pack
-	f := origin.Fetch{Pack: d.index.Packs[pack], Class: r.class, Pieces: make([]origin.Piece, len(r.flights))}
+	f := origin.Fetch{Pack: d.index.Packs[pack], Class: r.class, Raise: r.raise, Pieces: make([]origin.Piece, len(r.flights))}
 	for i, flight := range r.flights {
 		c := &d.index.Chunks[flight.chunk]
 		f.Pieces[i] = origin.Piece{Offset: int64(c.Offset), Size: int64(c.Stored)}
@@ -157,7 +166,7 @@ func (d *Device) fetch(r *run) {
 	d.ended(r, err)
 }
 
-// ended settles what a run did not bring, unless another run may yet, and lets the next ones begin.
+// ended settles what a run did not bring, and lets the next ones begin.
 func (d *Device) ended(r *run, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -166,10 +175,6 @@ func (d *Device) ended(r *run, err error) {
 	}
 	for _, f := range r.flights {
 		if f.done {
-			continue
-		}
-		f.runs = slices.DeleteFunc(f.runs, func(o *run) bool { return o == r })
-		if len(f.runs) > 0 {
 			continue
 		}
 		err := fmt.Errorf("fetch chunk %s:%s: %w", d.index.Algorithm, d.index.Chunks[f.chunk].Sum, err)
