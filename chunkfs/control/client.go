@@ -29,8 +29,12 @@ const (
 	maxAnswer = 256 << 20
 )
 
+// ErrNoServer says that nobody answers at the socket.
+var ErrNoServer = errors.New("nobody answers")
+
 // Client speaks with the server at a socket. It keeps no connection and may be used by many goroutines at once. An error has a kind
-// (internal/fault): that of the server's answer; Unavailable when no server answers at the socket; Timeout when it took too long.
+// (internal/fault): that of the server's answer; Unavailable, and ErrNoServer, when no server answers at the socket; Timeout when it took
+// too long.
 type Client struct{ Socket string }
 
 // Open opens an image for a mount. It takes as long as fetching the metadata does, or the whole image in mode Direct; when ctx ends first
@@ -193,7 +197,7 @@ func (c Client) ended(ctx context.Context, method, path string) error {
 }
 
 func (c Client) unreachable(err error) error {
-	return fault.Hintf(fault.New(fault.Unavailable, "the chunkfs server at %s does not answer: %w", c.Socket, err),
+	return fault.Hintf(fault.New(fault.Unavailable, "ask the chunkfs server at %s: %w: %w", c.Socket, ErrNoServer, err),
 		"it is started at the next mount of kind chunkfs; server.log beside the socket says why it ended")
 }
 

@@ -2,10 +2,12 @@ package chunk
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
 
+	"github.com/windlass-hpc/windlass/chunkfs/control"
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/internal/fsmount"
 	"github.com/windlass-hpc/windlass/internal/step"
@@ -48,10 +50,12 @@ func (d *Driver) cutOff(ctx context.Context, a mount.Active) error {
 	short, cancel := context.WithTimeout(ctx, cutOffTimeout)
 	defer cancel()
 	server, err := d.cfg.Starter.Server(short)
-	if err == nil {
+	answers := err == nil
+	if answers {
 		_, err = server.Stats(short, name(a.ID))
+		answers = !errors.Is(err, control.ErrNoServer) && !fault.Is(err, fault.Timeout)
 	}
-	if ctx.Err() != nil || !unreachable(err) {
+	if answers || ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return step.Do(ctx, "chunkfs.abort", func(context.Context) error {

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/windlass-hpc/windlass/chunkfs/control"
 	"github.com/windlass-hpc/windlass/internal/rundir"
 	"github.com/windlass-hpc/windlass/test/nodestate"
 )
@@ -104,7 +105,11 @@ func (n *Node) There() []string {
 
 // kept says whether a difference is of the files and directories that stay for the next daemon.
 func (n *Node) kept(line string) bool {
-	for _, p := range []string{n.Dir.Lock(), n.Dir.Sequence(), n.Dir.Records(), n.Dir.Mounts(), n.Dir.Scratches(), n.Dir.Containers(), string(n.Dir)} {
+	chunkfs := control.PlaceIn(string(n.Dir))
+	for _, p := range []string{
+		n.Dir.Lock(), n.Dir.Sequence(), n.Dir.Records(), n.Dir.Mounts(), n.Dir.Scratches(), n.Dir.Containers(), string(n.Dir),
+		string(chunkfs), chunkfs.StartLock(), chunkfs.KeeperLock(), chunkfs.Log(), chunkfs.Data(), chunkfs.Mounts(),
+	} {
 		for _, word := range strings.Fields(line) {
 			if strings.Trim(word, "/,:()") == strings.Trim(p, "/") {
 				return true
@@ -138,7 +143,8 @@ func (n *Node) TryStart(o Options) (*Daemon, error) {
 	d := &Daemon{t: n.t, log: &syncBuffer{}, done: make(chan struct{}), http: unixClient(n.Socket())}
 	args := []string{"serve", "--run-dir", string(n.Dir), "--socket-path", n.Socket(), "--shim", o.Binaries.Shim, "--log-level", "debug"}
 	d.cmd = exec.Command(o.Binaries.Windlass, append(args, o.Args...)...)
-	d.cmd.Env = append(os.Environ(), append(o.Env, "NOTIFY_SOCKET="+notify.LocalAddr().String())...)
+	d.cmd.Env = append(os.Environ(), append([]string{"WINDLASS_CHUNKFS_CACHE=" + n.Cache()},
+		append(o.Env, "NOTIFY_SOCKET="+notify.LocalAddr().String())...)...)
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	began := time.Now()
 	if err := d.cmd.Start(); err != nil {
@@ -156,6 +162,9 @@ func (n *Node) TryStart(o Options) (*Daemon, error) {
 
 // Socket is where the node's daemon listens.
 func (n *Node) Socket() string { return filepath.Join(filepath.Dir(string(n.Dir)), "api.sock") }
+
+// Cache is where the chunkfs server of the node's daemon keeps images, unless its options say otherwise: a tmpfs.
+func (n *Node) Cache() string { return filepath.Join(filepath.Dir(string(n.Dir)), "cache") }
 
 // Client gives a client of its own for requests that Call does not make; its host is of no matter.
 func (n *Node) Client() *http.Client {
