@@ -78,7 +78,7 @@ func (w *walk) one(path string) error {
 	}
 	fd, err := w.d.open(path, unix.O_PATH)
 	if err != nil {
-		return changed(path, err)
+		return reopenError(path, err)
 	}
 	item, st, err := w.item(path, fd)
 	_ = unix.Close(fd)
@@ -199,7 +199,7 @@ func (d *directory) open(path string, flags int) (int, error) {
 func (d *directory) names(path string, id fileID) ([]string, error) {
 	fd, err := d.open(path, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
-		return nil, changed(path, err)
+		return nil, reopenError(path, err)
 	}
 	dir := os.NewFile(uintptr(fd), path)
 	defer dir.Close()
@@ -208,7 +208,7 @@ func (d *directory) names(path string, id fileID) ([]string, error) {
 		return nil, fmt.Errorf("%q: %w", path, err)
 	}
 	if identify(st) != id {
-		return nil, changed(path, nil)
+		return nil, changed(path, errOther)
 	}
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
@@ -234,18 +234,24 @@ func join(dir, name string) string {
 	return dir + "/" + name
 }
 
-// changed is for a path that cannot be opened any more as what it was.
-func changed(path string, err error) error {
+// reopenError is for what Walk or a listing has seen at path and what cannot be opened.
+func reopenError(path string, err error) error {
 	switch {
-	case err == nil:
-		err = errors.New("something else is there now")
 	case errors.Is(err, unix.ENAMETOOLONG):
 		return fault.New(fault.Unsupported, "%q: a path of more than %d bytes: %w", clip(path), maxPath-1, err)
-	case !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) && !errors.Is(err, unix.ELOOP) && !errors.Is(err, unix.EXDEV):
-		return fmt.Errorf("open %q: %w", path, err)
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP), errors.Is(err, unix.EXDEV):
+		return changed(path, err)
 	}
-	return fault.Hintf(fault.New(fault.BadState, "%q changed while it was read: %w", clip(path), err), "build from a directory that nobody writes to, such as a snapshot")
+	return fmt.Errorf("open %q: %w", clip(path), err)
 }
+
+// changed is the error for what is not as it was.
+func changed(path string, how error) error {
+	return fault.Hintf(fault.New(fault.BadState, "%q changed while it was read: %w", clip(path), how),
+		"build from a directory that nobody writes to, such as a snapshot")
+}
+
+var errOther = errors.New("something else is there now")
 
 // openError is for an argument that cannot be opened.
 func openError(path string, err error) error {

@@ -24,7 +24,7 @@ type file struct {
 func (d *directory) content(path string, was *unix.Statx_t) (Content, error) {
 	fd, err := d.open(path, unix.O_PATH)
 	if err != nil {
-		return nil, changed(path, err)
+		return nil, reopenError(path, err)
 	}
 	defer unix.Close(fd)
 	if err := same(path, fd, was); err != nil {
@@ -45,7 +45,7 @@ func same(path string, fd int, was *unix.Statx_t) error {
 	}
 	switch {
 	case identify(st) != identify(was), st.Mode&unix.S_IFMT != was.Mode&unix.S_IFMT:
-		return changed(path, nil)
+		return changed(path, errOther)
 	case st.Size != was.Size:
 		return changed(path, fmt.Errorf("it had %d bytes and has %d", was.Size, st.Size))
 	case st.Mtime != was.Mtime, st.Ctime != was.Ctime:
