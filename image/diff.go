@@ -62,7 +62,7 @@ func Compare(ctx context.Context, a, b *Image) (*Diff, error) {
 		out: &Diff{From: a.Digest.String(), To: b.Digest.String(), Added: []Entry{}, Removed: []Entry{}, Changed: []Changed{}}}
 	defer c.a.content.Close()
 	defer c.b.content.Close()
-	if err := c.both(".", from, to, 0); err != nil {
+	if err := c.both(".", from, to); err != nil {
 		return nil, fmt.Errorf("compare %s with %s: %w", a.Ref, b.Ref, err)
 	}
 	c.out.Chunks = sharing(a.Index, b.Index)
@@ -123,12 +123,9 @@ type comparison struct {
 }
 
 // both compares what has the same path.
-func (c *comparison) both(at string, a, b *erofs.Node, depth int) error {
+func (c *comparison) both(at string, a, b *erofs.Node) error {
 	if err := c.ctx.Err(); err != nil {
 		return err
-	}
-	if depth > maxDepth {
-		return nil
 	}
 	what, err := c.differences(at, a, b)
 	if err != nil {
@@ -138,25 +135,25 @@ func (c *comparison) both(at string, a, b *erofs.Node, depth int) error {
 		c.out.Changed = append(c.out.Changed, Changed{format.QuotePath(at), what, [2]int64{a.Size, b.Size}})
 	}
 	if !isDir(a) || !isDir(b) {
-		c.inside(at, a, c.a, &c.out.Removed, depth)
-		c.inside(at, b, c.b, &c.out.Added, depth)
+		c.inside(at, a, c.a, &c.out.Removed)
+		c.inside(at, b, c.b, &c.out.Added)
 		return nil
 	}
-	return c.entries(at, a.Entries, b.Entries, depth)
+	return c.entries(at, a.Entries, b.Entries)
 }
 
 // entries goes through two sorted directories at once.
-func (c *comparison) entries(at string, a, b []erofs.Entry, depth int) error {
+func (c *comparison) entries(at string, a, b []erofs.Entry) error {
 	for len(a) > 0 || len(b) > 0 {
 		switch {
 		case len(b) == 0 || len(a) > 0 && a[0].Name < b[0].Name:
-			c.alone(path.Join(at, a[0].Name), a[0].Node, c.a, &c.out.Removed, depth+1)
+			c.alone(path.Join(at, a[0].Name), a[0].Node, c.a, &c.out.Removed)
 			a = a[1:]
 		case len(a) == 0 || b[0].Name < a[0].Name:
-			c.alone(path.Join(at, b[0].Name), b[0].Node, c.b, &c.out.Added, depth+1)
+			c.alone(path.Join(at, b[0].Name), b[0].Node, c.b, &c.out.Added)
 			b = b[1:]
 		default:
-			if err := c.both(path.Join(at, a[0].Name), a[0].Node, b[0].Node, depth+1); err != nil {
+			if err := c.both(path.Join(at, a[0].Name), a[0].Node, b[0].Node); err != nil {
 				return err
 			}
 			a, b = a[1:], b[1:]
@@ -166,18 +163,15 @@ func (c *comparison) entries(at string, a, b []erofs.Entry, depth int) error {
 }
 
 // alone lists what only one image has, with all below it.
-func (c *comparison) alone(at string, n *erofs.Node, s side, list *[]Entry, depth int) {
+func (c *comparison) alone(at string, n *erofs.Node, s side, list *[]Entry) {
 	s.link(at, n)
 	*list = append(*list, Entry{format.QuotePath(at), typeName(n.Mode), n.Size})
-	c.inside(at, n, s, list, depth)
+	c.inside(at, n, s, list)
 }
 
-func (c *comparison) inside(at string, n *erofs.Node, s side, list *[]Entry, depth int) {
-	if depth > maxDepth {
-		return
-	}
+func (c *comparison) inside(at string, n *erofs.Node, s side, list *[]Entry) {
 	for _, e := range n.Entries {
-		c.alone(path.Join(at, e.Name), e.Node, s, list, depth+1)
+		c.alone(path.Join(at, e.Name), e.Node, s, list)
 	}
 }
 

@@ -90,7 +90,8 @@ func (i *Image) erofs(ctx context.Context, f *os.File, root *erofs.Node, o Expor
 }
 
 // SquashfsFile writes the image as a squashfs, by mksquashfs of squashfs-tools 4.5 or later; an error of kind Unsupported says that there is
-// none. Squashfs has whole seconds and no attributes of the kind system, which access lists are; Skipped is told of the latter.
+// none. It holds no sockets, no access lists and no attributes of the root; Skipped is told of them. Times are whole
+// seconds of 32 bits, and that of the root is the latest of all.
 func (i *Image) SquashfsFile(ctx context.Context, path string, o ExportOptions) error {
 	if st, err := os.Stat(path); err == nil && !st.Mode().IsRegular() {
 		return fault.New(fault.Invalid, "%s is there and is not a regular file", path)

@@ -172,6 +172,9 @@ func (i *Image) fetchTree(ctx context.Context) (*erofs.Node, error) {
 		return nil, fault.New(fault.Corrupt, "metadata of %s: it is of a device of %d bytes, the manifest says %d", i.Ref, img.DeviceSize(), i.Manifest.Device)
 	}
 	root, err := img.Tree()
+	if err == nil {
+		err = checkDepth(root)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("metadata of %s: %w", i.Ref, err)
 	}

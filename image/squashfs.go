@@ -1,15 +1,13 @@
 package image
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
-	"regexp"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,33 +18,46 @@ import (
 // squashfsHint says what to do without mksquashfs.
 const squashfsHint = "install squashfs-tools 4.5 or later, or export as erofs or tar"
 
-// squashfs runs mksquashfs, which reads the image as a tar archive from its standard input. Sockets, which tar has none of, and the root
-// directory come by options.
+// squashfs runs mksquashfs, which reads the image as a tar archive from its standard input. The root directory comes by options. There is
+// no way for sockets: mksquashfs takes no definitions of files beside an archive.
 func (i *Image) squashfs(ctx context.Context, path string, root *erofs.Node, o ExportOptions) error {
 	program, err := exec.LookPath("mksquashfs")
 	if err != nil {
 		return fault.Hintf(fault.New(fault.Unsupported, "find mksquashfs: %w", err), squashfsHint)
 	}
-	sockets, err := i.sockets(ctx, root, &o)
-	if err != nil {
-		return err
+	for _, x := range root.Xattrs {
+		o.skip(".", "its attribute "+x.Name+": mksquashfs takes none of the root")
 	}
-	args := []string{"-", path, "-tar", "-noappend", "-no-progress", "-quiet", "-exit-on-error", "-comp", "zstd", "-mkfs-time", "0",
-		"-root-mode", fmt.Sprintf("%o", root.Mode&0o7777), "-root-uid", fmt.Sprint(root.UID), "-root-gid", fmt.Sprint(root.GID),
-		"-root-time", fmt.Sprint(min(max(root.ModTime.Unix(), 0), 1<<32-1))}
-	if sockets.Len() > 0 {
-		f, err := os.CreateTemp("", "windlass-sockets-*")
-		if err != nil {
-			return err
+	o.squash = true
+	o.keep = func(name string) string {
+		for _, p := range []string{"user.", "trusted.", "security."} {
+			if rest, ok := strings.CutPrefix(name, p); ok && rest != "" {
+				return ""
+			}
 		}
-		defer os.Remove(f.Name())
-		_, err = f.Write(sockets.Bytes())
-		if err := errors.Join(err, f.Close()); err != nil {
-			return err
-		}
-		args = append(args, "-pf", f.Name())
+		return "squashfs cannot hold it"
 	}
-	return i.pipe(ctx, exec.CommandContext(ctx, program, args...), o)
+	cmd := exec.CommandContext(ctx, program, "-", path, "-tar", "-noappend", "-no-progress", "-quiet", "-exit-on-error", "-comp", "zstd",
+		"-root-mode", fmt.Sprintf("%o", root.Mode&0o7777), "-root-uid", fmt.Sprint(root.UID),
+		"-root-gid", fmt.Sprint(root.GID))
+	// The root directory of an archive has the present time to mksquashfs 4.5. Nothing is later than the latest file, so that the same image
+	// gives the same bytes.
+	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", latest(root)))
+	return i.pipe(ctx, cmd, o)
+}
+
+// latest gives the latest time in a tree, in seconds.
+func latest(n *erofs.Node) int64 {
+	sec := squashTime(n.ModTime).Unix()
+	for _, e := range n.Entries {
+		sec = max(sec, latest(e.Node))
+	}
+	return sec
+}
+
+// squashTime is the nearest that squashfs has: a second in 32 bits.
+func squashTime(t time.Time) time.Time {
+	return time.Unix(min(max(t.Unix(), 0), 1<<32-1), 0)
 }
 
 // pipe writes the tar archive into the program. Of two errors the one that came first counts: a program that fails stops reading.
@@ -74,46 +85,6 @@ func (i *Image) pipe(ctx context.Context, cmd *exec.Cmd, o ExportOptions) error 
 		return fault.Hintf(fault.New(fault.Backend, "mksquashfs: %w: %s", err, last), squashfsHint)
 	}
 	return werr
-}
-
-// plainName is a name that means nothing to mksquashfs. It reads definitions of files line by line, and one kind of them is a command to
-// run: a name of an image must never look like more than a name.
-var plainName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_./@:+,=-]*$`)
-
-// sockets gives the definitions of all sockets, and says what of the tree squashfs cannot hold.
-func (i *Image) sockets(ctx context.Context, root *erofs.Node, o *ExportOptions) (*bytes.Buffer, error) {
-	var list bytes.Buffer
-	tell := *o
-	o.Skipped = nil // the tar writer would speak of sockets again
-	o.keep = squashfsXattr
-	err := walk(ctx, root, func(at string, n *erofs.Node, first string) error {
-		for _, x := range n.Xattrs {
-			if at == first && !squashfsXattr(x.Name) {
-				tell.skip(at, "its attribute "+x.Name+", which squashfs cannot hold")
-			} else if at == "." {
-				tell.skip(at, "its attribute "+x.Name+", for mksquashfs takes none of the root")
-			}
-		}
-		if n.Mode&unix.S_IFMT != unix.S_IFSOCK {
-			return nil
-		}
-		if !plainName.MatchString(at) {
-			tell.skip(at, "it is a socket with a name that mksquashfs does not take")
-			return nil
-		}
-		_, err := io.WriteString(&list, fmt.Sprintf("%s I %d %o %d %d s\n", at, min(max(n.ModTime.Unix(), 0), 1<<32-1), n.Mode&0o7777, n.UID, n.GID))
-		return err
-	})
-	return &list, err
-}
-
-func squashfsXattr(name string) bool {
-	for _, p := range []string{"user.", "trusted.", "security."} {
-		if strings.HasPrefix(name, p) && len(name) > len(p) {
-			return true
-		}
-	}
-	return false
 }
 
 // bounded keeps the end of what a program says.

@@ -26,7 +26,8 @@ type ExportOptions struct {
 	// Progress is told how many bytes of files have been written; it may be nil.
 	Progress func(done, total int64)
 
-	keep func(xattr string) bool // nil: all
+	squash bool                            // for mksquashfs: no root, no "./" before the names, times as squashfs has them
+	keep   func(xattr string) (why string) // why an attribute is left out, "" when it is not; nil: none is
 }
 
 func (o ExportOptions) skip(at, what string) {
@@ -36,7 +37,7 @@ func (o ExportOptions) skip(at, what string) {
 }
 
 // Tar writes the image as a tar archive in the pax format: names of any bytes, times to the nanosecond, extended attributes as
-// SCHILY.xattr, hard links, holes as GNU tar's sparse format 1.0. Sockets are left out: tar has none. The same image gives the same bytes.
+// SCHILY.xattr, access lists also as SCHILY.acl, hard links, holes as GNU tar's sparse format 1.0. Sockets are left out: tar has none. The same image gives the same bytes.
 func (i *Image) Tar(ctx context.Context, w io.Writer, o ExportOptions) error {
 	root, err := i.Tree(ctx)
 	if err != nil {
@@ -65,16 +66,23 @@ type tarWriter struct {
 }
 
 func (t *tarWriter) entry(at string, n *erofs.Node, first string) error {
-	e := paxEntry{name: tarName(at), mode: n.Mode & 0o7777, uid: n.UID, gid: n.GID, time: n.ModTime, records: map[string]string{}}
+	if t.o.squash && at == "." {
+		return nil
+	}
+	e := paxEntry{name: t.name(at), mode: n.Mode & 0o7777, uid: n.UID, gid: n.GID, time: n.ModTime, records: map[string]string{}}
+	if t.o.squash {
+		e.time = squashTime(n.ModTime)
+	}
 	if first != at {
-		e.kind, e.link = '1', tarName(first)
+		e.kind, e.link = '1', t.name(first)
 		if n.Mode&unix.S_IFMT == unix.S_IFSOCK {
 			return nil
 		}
 		return t.pax.next(e)
 	}
 	for _, x := range n.Xattrs {
-		if t.o.keep != nil && !t.o.keep(x.Name) {
+		if t.o.keep != nil && t.o.keep(x.Name) != "" {
+			t.o.skip(at, "its attribute "+x.Name+": "+t.o.keep(x.Name))
 			continue
 		}
 		if strings.ContainsAny(x.Name, "=\n") {
@@ -82,6 +90,11 @@ func (t *tarWriter) entry(at string, n *erofs.Node, first string) error {
 			continue
 		}
 		e.records["SCHILY.xattr."+x.Name] = string(x.Value)
+		if kind, ok := strings.CutPrefix(x.Name, "system.posix_acl_"); ok {
+			if text, ok := aclText(x.Value); ok { // GNU tar passes over the attribute and takes this
+				e.records["SCHILY.acl."+kind] = text
+			}
+		}
 	}
 	switch n.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -99,7 +112,7 @@ func (t *tarWriter) entry(at string, n *erofs.Node, first string) error {
 	case unix.S_IFIFO:
 		e.kind = '6'
 	case unix.S_IFSOCK:
-		t.o.skip(at, "it is a socket, and tar has none")
+		t.o.skip(at, "it is a socket, which an archive cannot hold")
 		return nil
 	default:
 		return fault.New(fault.Corrupt, "%q is of no known type: mode %o", at, n.Mode)
@@ -107,9 +120,9 @@ func (t *tarWriter) entry(at string, n *erofs.Node, first string) error {
 	return t.pax.next(e)
 }
 
-// tarName begins with "./", as tar -C DIR . writes it: the root has a name then, and no name can be taken for an option.
-func tarName(at string) string {
-	if at == "." {
+// name begins with "./", as tar -C DIR . writes it: the root has a name then, and no name can be taken for an option.
+func (t *tarWriter) name(at string) string {
+	if at == "." || t.o.squash {
 		return at
 	}
 	return "./" + at

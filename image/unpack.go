@@ -91,9 +91,6 @@ type unpacker struct {
 
 // entries makes what a directory holds.
 func (u *unpacker) entries(dir int, at []string, n *erofs.Node) error {
-	if len(at) > maxDepth {
-		return fault.New(fault.Unsupported, "its directories lie more than %d deep", maxDepth)
-	}
 	for _, e := range n.Entries {
 		if err := u.ctx.Err(); err != nil {
 			return err

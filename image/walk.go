@@ -10,8 +10,28 @@ import (
 	"github.com/windlass-hpc/windlass/internal/fault"
 )
 
-// maxDepth is how deep directories may lie in each other: an image comes from anybody, and each level takes a descriptor.
+// maxDepth is how deep directories may lie in each other: an image comes from anybody, and each level takes stack, or a descriptor.
 const maxDepth = 4096
+
+// checkDepth refuses a tree that is deeper. All that walks trees here relies on it.
+func checkDepth(root *erofs.Node) error {
+	level := []*erofs.Node{root}
+	for range maxDepth + 1 {
+		var next []*erofs.Node
+		for _, n := range level {
+			for _, e := range n.Entries {
+				if isDir(e.Node) {
+					next = append(next, e.Node)
+				}
+			}
+		}
+		if len(next) == 0 {
+			return nil
+		}
+		level = next
+	}
+	return fault.New(fault.Unsupported, "its directories lie more than %d deep", maxDepth)
+}
 
 // visitor is called for every name of a tree, a directory before what it holds, in the order of the names. first is the path of the
 // first name of an inode that has several, and the same as at for that one.
@@ -20,7 +40,7 @@ type visitor func(at string, n *erofs.Node, first string) error
 // walk visits a tree; the root is ".".
 func walk(ctx context.Context, root *erofs.Node, visit visitor) error {
 	w := &walker{ctx: ctx, visit: visit, names: names(root), first: map[*erofs.Node]string{}}
-	return w.node(".", root, 0)
+	return w.node(".", root)
 }
 
 type walker struct {
@@ -30,12 +50,9 @@ type walker struct {
 	first map[*erofs.Node]string
 }
 
-func (w *walker) node(at string, n *erofs.Node, depth int) error {
+func (w *walker) node(at string, n *erofs.Node) error {
 	if err := w.ctx.Err(); err != nil {
 		return err
-	}
-	if depth > maxDepth {
-		return fault.New(fault.Unsupported, "its directories lie more than %d deep", maxDepth)
 	}
 	first := at
 	if w.names[n] > 1 {
@@ -49,7 +66,7 @@ func (w *walker) node(at string, n *erofs.Node, depth int) error {
 		return err
 	}
 	for _, e := range n.Entries {
-		if err := w.node(path.Join(at, e.Name), e.Node, depth+1); err != nil {
+		if err := w.node(path.Join(at, e.Name), e.Node); err != nil {
 			return err
 		}
 	}

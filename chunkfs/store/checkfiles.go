@@ -36,6 +36,9 @@ func (c *check) nameFiles(images []*imageCheck) error {
 	return nil
 }
 
+// maxDepth is how deep directories are looked into: an image comes from anybody.
+const maxDepth = 4096
+
 // filesOf adds the files of an image that have chunks of a damage. A hard link is named by every name.
 func (c *check) filesOf(i *imageCheck, d *Damage, files map[string]bool) error {
 	x, err := c.store.Index(i.manifest)
@@ -51,8 +54,11 @@ func (c *check) filesOf(i *imageCheck, d *Damage, files map[string]bool) error {
 		return err
 	}
 	bad := badExtents(x, d)
-	var visit func(at string, n *erofs.Node)
-	visit = func(at string, n *erofs.Node) {
+	var visit func(at string, n *erofs.Node, depth int)
+	visit = func(at string, n *erofs.Node, depth int) {
+		if depth > maxDepth {
+			return
+		}
 		for _, e := range n.Extents {
 			if touches(x, bad, e) {
 				files[at] = true
@@ -60,10 +66,10 @@ func (c *check) filesOf(i *imageCheck, d *Damage, files map[string]bool) error {
 			}
 		}
 		for _, e := range n.Entries {
-			visit(path.Join(at, e.Name), e.Node)
+			visit(path.Join(at, e.Name), e.Node, depth+1)
 		}
 	}
-	visit("", root)
+	visit("", root, 0)
 	return nil
 }
 
