@@ -76,6 +76,7 @@ type Stats struct {
 	Prefetch      PrefetchState   `json:"prefetch"`
 	Origins       []origin.Health `json:"origins"`
 	RSS           int64           `json:"rss"` // of the server, all mounts together
+	Kept          bool            `json:"kept"` // a keeper holds the server's descriptors and would start it again
 }
 
 // Bucket counts what took at most Le seconds, and longer than the bucket before.

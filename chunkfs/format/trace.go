@@ -13,8 +13,8 @@ import (
 // Bounds of a trace.
 const (
 	MaxTrace       = 16 << 20 // bytes as encoded
-	maxTraceChunks = 1 << 17
-	maxTracePaths  = 1 << 16
+	MaxTraceChunks = 1 << 17
+	MaxTracePaths  = 1 << 16
 	maxTracePath   = 4 * 4096 // bytes, quoted
 )
 
@@ -63,8 +63,8 @@ func (t *Trace) check() error {
 		return fault.New(fault.Invalid, "version %d, not %d", t.Version, Version)
 	case !t.Image.Algorithm.Valid():
 		return fault.New(fault.Invalid, "no image")
-	case len(t.Chunks) > maxTraceChunks || len(t.Paths) > maxTracePaths:
-		return fault.New(fault.Invalid, "%d chunks and %d paths, more than %d and %d", len(t.Chunks), len(t.Paths), maxTraceChunks, maxTracePaths)
+	case len(t.Chunks) > MaxTraceChunks || len(t.Paths) > MaxTracePaths:
+		return fault.New(fault.Invalid, "%d chunks and %d paths, more than %d and %d", len(t.Chunks), len(t.Paths), MaxTraceChunks, MaxTracePaths)
 	}
 	for _, quoted := range t.Paths {
 		p, err := UnquotePath(quoted)

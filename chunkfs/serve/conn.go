@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -31,7 +32,7 @@ const (
 // answered here, so that nothing is lost when the process dies: see journal.
 type conn struct {
 	name string // in the keeper
-	plus bool   // directories are read with the attributes of what is in them
+	full bool   // it shows an image: directories are read with the attributes of what is in them, reads want a buffer
 	fs   fuse.RawFileSystem
 
 	fd      int // the connection
@@ -39,18 +40,19 @@ type conn struct {
 	init    []byte // the kernel's INIT, as it came: it comes once in the life of a connection
 	proto   *fuse.ProtocolServer
 
-	buffers sync.Pool // of *[]byte, at least spliceFrom long
-	pipes   pipes
+	small sync.Pool // of *[]byte, spliceFrom long
+	large sync.Pool // maxRead long
+	pipes pipes
 
 	mu      sync.Mutex
-	readers int                      // goroutines that wait for requests
-	reads   map[uint64]chan struct{} // read requests under way; closed by an interrupt, and nil then
+	readers int                 // goroutines that wait for requests
+	reads   map[uint64]*reading // read requests under way
 	loops   sync.WaitGroup
 	ended   chan struct{} // closed when the kernel has ended the connection and nothing of it is served any more
 }
 
-func newConn(name string, fs fuse.RawFileSystem, plus bool) *conn {
-	return &conn{name: name, plus: plus, fs: fs, fd: -1, reads: map[uint64]chan struct{}{}, ended: make(chan struct{})}
+func newConn(name string, fs fuse.RawFileSystem, full bool) *conn {
+	return &conn{name: name, full: full, fs: fs, fd: -1, reads: map[uint64]*reading{}, ended: make(chan struct{})}
 }
 
 // open makes the file system and agrees with the kernel; nothing is served yet, and nobody sees the mount before it is moved. Closing mnt
@@ -152,6 +154,9 @@ func readInit(fd int) ([]byte, error) {
 
 // agree has go-fuse answer INIT.
 func (c *conn) agree() ([]byte, error) {
+	if fs, ok := c.fs.(interface{ Kernel(flags uint64) }); ok {
+		fs.Kernel(kernelFlags(c.init))
+	}
 	c.proto = fuse.NewProtocolServer(c.fs, c.options())
 	answer := make([]byte, 4096)
 	n, st := c.proto.HandleRequest([][]byte{c.init}, [][]byte{answer})
@@ -162,6 +167,13 @@ func (c *conn) agree() ([]byte, error) {
 		return nil, fault.New(fault.Unsupported, "agree with the kernel on FUSE: %w", unix.Errno(-errno))
 	}
 	return widen(answer[:n]), nil
+}
+
+// kernelFlags are what the kernel can do, by its INIT.
+func kernelFlags(init []byte) uint64 {
+	in := make([]byte, unsafe.Sizeof(fuse.InitIn{}))
+	copy(in, init)
+	return (*fuse.InitIn)(unsafe.Pointer(&in[0])).Flags64()
 }
 
 // widen lets the kernel read more in one request than go-fuse, which takes the largest write for it, would say.
@@ -176,7 +188,7 @@ func widen(answer []byte) []byte {
 func (c *conn) options() *fuse.MountOptions {
 	return &fuse.MountOptions{
 		Name: "chunkfs", FsName: "windlass-chunkfs", MaxWrite: writeLimit, MaxBackground: background,
-		DisableReadDirPlus: !c.plus, EnableAcl: c.plus, EnableSymlinkCaching: true,
+		DisableReadDirPlus: !c.full, EnableAcl: c.full, EnableSymlinkCaching: true,
 		ExtraCapabilities:    fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_ASYNC_DIO,
 		DisabledCapabilities: fuse.CAP_AUTO_INVAL_DATA | fuse.CAP_PASSTHROUGH,
 		Logger:               log.New(io.Discard, "", 0),

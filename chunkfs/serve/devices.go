@@ -1,9 +1,9 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -25,7 +25,7 @@ const rootNode = fuse.FUSE_ROOT_ID
 // forever is how long the kernel may keep what it was told: a device file never changes.
 const forever = 365 * 24 * time.Hour
 
-// devices is the file system of device files: one directory, in it a file a mount of mode lazy, named by the node number of that mount.
+// devices is the file system of device files: one directory, in it a file a mount of mode lazy, named by the ID of that mount.
 //
 // Nothing in it depends on what an earlier process told the kernel: nodes have the numbers of the records, files are not opened (the
 // kernel is told that there is no open), nothing is counted.
@@ -34,45 +34,48 @@ type devices struct {
 	began time.Time
 
 	mu    sync.RWMutex
-	files map[uint64]*deviceFile
+	nodes map[uint64]*deviceFile
+	names map[string]*deviceFile
 }
 
 // deviceFile is a file whose device may still be on its way: readers wait for it.
 type deviceFile struct {
-	ready chan struct{} // closed when dev or err is set
-	dev   device
-	err   error
+	node      uint64
+	name      string
+	forgotten chan struct{} // closed when the kernel does not know the node any more
+	asked     bool          // the kernel has been asked to forget it; of who has the turn of the mount
+
+	ready chan struct{} // closed when dev is set
+	dev   device        // nil when it was given up
 }
 
 func newDevices() *devices {
-	return &devices{RawFileSystem: fuse.NewDefaultRawFileSystem(), began: time.Now(), files: map[uint64]*deviceFile{}}
+	return &devices{RawFileSystem: fuse.NewDefaultRawFileSystem(), began: time.Now(), nodes: map[uint64]*deviceFile{}, names: map[string]*deviceFile{}}
 }
 
-// expect makes a file whose device comes later: settle says what it is.
-func (d *devices) expect(node uint64) *deviceFile {
-	f := &deviceFile{ready: make(chan struct{})}
+// expect makes a file whose device comes later: settle gives it.
+func (d *devices) expect(node uint64, name string) *deviceFile {
+	f := &deviceFile{node: node, name: name, forgotten: make(chan struct{}), ready: make(chan struct{})}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.files[node] = f
+	d.nodes[node], d.names[name] = f, f
 	return f
 }
 
-func (f *deviceFile) settle(dev device, err error) {
-	f.dev, f.err = dev, err
+func (f *deviceFile) settle(dev device) {
+	f.dev = dev
 	close(f.ready)
 }
 
-func (d *devices) remove(node uint64) {
+func (d *devices) remove(f *deviceFile) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.files, node)
+	delete(d.nodes, f.node)
+	delete(d.names, f.name)
 }
 
-// file waits for the device of a node.
-func (d *devices) file(cancel <-chan struct{}, node uint64) (device, fuse.Status) {
-	d.mu.RLock()
-	f := d.files[node]
-	d.mu.RUnlock()
+// wait gives the device once it is there.
+func (f *deviceFile) wait(cancel <-chan struct{}) (device, fuse.Status) {
 	if f == nil {
 		return nil, fuse.Status(unix.ESTALE)
 	}
@@ -85,29 +88,58 @@ func (d *devices) file(cancel <-chan struct{}, node uint64) (device, fuse.Status
 			return nil, fuse.EINTR
 		}
 	}
-	if f.err != nil {
+	if f.dev == nil {
 		return nil, fuse.EIO
 	}
 	return f.dev, fuse.OK
 }
 
-func deviceName(node uint64) string { return strconv.FormatUint(node, 10) }
+func (d *devices) node(node uint64) *deviceFile {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.nodes[node]
+}
+
+func (d *devices) named(name string) *deviceFile {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.names[name]
+}
+
+// Forget comes when nobody has the file open any more and the kernel has dropped what it kept of it.
+func (d *devices) Forget(node, _ uint64) {
+	if f := d.node(node); f != nil {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		select {
+		case <-f.forgotten:
+		default:
+			close(f.forgotten)
+		}
+	}
+}
 
 func (d *devices) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	node, err := strconv.ParseUint(name, 10, 64)
-	if err != nil || in.NodeId != rootNode || deviceName(node) != name {
+	d.mu.Lock()
+	f := d.names[name]
+	if f != nil {
+		select {
+		case <-f.forgotten: // and known again from now on
+			f.forgotten = make(chan struct{})
+		default:
+		}
+	}
+	d.mu.Unlock()
+	if f == nil || in.NodeId != rootNode {
 		return fuse.ENOENT
 	}
-	dev, st := d.file(cancel, node)
-	if st == fuse.Status(unix.ESTALE) {
-		return fuse.ENOENT
-	}
+	dev, st := f.wait(cancel)
 	if !st.Ok() {
 		return st
 	}
-	out.NodeId, out.Generation = node, 1
+	out.NodeId, out.Generation = f.node, 1
 	out.SetAttrTimeout(forever) // and none for the entry: when the mount is closed, it is gone at once
-	d.attr(node, dev, &out.Attr)
+	d.attr(f.node, dev, &out.Attr)
 	return fuse.OK
 }
 
@@ -129,7 +161,7 @@ func (d *devices) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.
 		d.attr(rootNode, nil, &out.Attr)
 		return fuse.OK
 	}
-	dev, st := d.file(cancel, in.NodeId)
+	dev, st := d.node(in.NodeId).wait(cancel)
 	if st.Ok() {
 		d.attr(in.NodeId, dev, &out.Attr)
 	}
@@ -140,7 +172,7 @@ func (d *devices) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.
 func (d *devices) Open(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Status { return fuse.ENOSYS }
 
 func (d *devices) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	dev, st := d.file(cancel, in.NodeId)
+	dev, st := d.node(in.NodeId).wait(cancel)
 	if !st.Ok() {
 		return nil, st
 	}
@@ -160,8 +192,8 @@ func (d *devices) OpenDir(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Sta
 
 func (d *devices) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	// By number: a reader whose server died between two requests goes on behind the last one that it has.
-	for _, node := range d.behind(in.Offset) {
-		e := fuse.DirEntry{Mode: unix.S_IFREG, Name: deviceName(node), Ino: node, Off: node}
+	for _, f := range d.behind(in.Offset) {
+		e := fuse.DirEntry{Mode: unix.S_IFREG, Name: f.name, Ino: f.node, Off: f.node}
 		if !out.AddDirEntry(e) {
 			break
 		}
@@ -169,18 +201,18 @@ func (d *devices) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntry
 	return fuse.OK
 }
 
-// behind lists the nodes after one, in order.
-func (d *devices) behind(last uint64) []uint64 {
+// behind lists the files after a node, in order.
+func (d *devices) behind(last uint64) []*deviceFile {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	var nodes []uint64
-	for node := range d.files {
+	var files []*deviceFile
+	for node, f := range d.nodes {
 		if node > last {
-			nodes = append(nodes, node)
+			files = append(files, f)
 		}
 	}
-	slices.Sort(nodes)
-	return nodes
+	slices.SortFunc(files, func(a, b *deviceFile) int { return cmp.Compare(a.node, b.node) })
+	return files
 }
 
 func (d *devices) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {

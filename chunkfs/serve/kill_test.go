@@ -30,7 +30,7 @@ func TestKilled(t *testing.T) {
 	dir := t.TempDir()
 	startKeeper(t, dir, "memory", dir)
 	began := waitStart(t, dir, 0)
-	r := &readers{path: filepath.Join(dir, "data", deviceName(memoryNode))}
+	r := &readers{path: filepath.Join(dir, "data", memoryName)}
 	r.start(t)
 	for i := range kills {
 		time.Sleep(time.Duration(rand.IntN(40)) * time.Millisecond) // not to wait for anything: to kill at any moment

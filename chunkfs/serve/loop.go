@@ -52,7 +52,7 @@ func (c *conn) loop() {
 			continue
 		case err != nil: // ENODEV: the kernel has ended the connection
 			c.journal.done(slot)
-			c.interruptAll()
+			c.giveUp()
 			return
 		}
 		if last {
@@ -88,8 +88,11 @@ func (c *conn) request(slot, n int) {
 	in := c.journal.slot(slot)
 	h := (*fuse.InHeader)(unsafe.Pointer(&in[0]))
 	switch {
-	case n < inHeader || h.Opcode == opForget || h.Opcode == opBatchForget:
-		// Nodes have fixed numbers: what the kernel forgets need not be known.
+	case n < inHeader:
+	case h.Opcode == opForget:
+		c.fs.Forget(h.NodeId, 1)
+	case h.Opcode == opBatchForget:
+		c.forget(in[:min(n, slotSize)])
 	case n > slotSize:
 		c.refuse(h, unix.E2BIG)
 	case h.Opcode == opInterrupt:
@@ -101,47 +104,53 @@ func (c *conn) request(slot, n int) {
 	}
 }
 
-// interrupt ends a read, or whatever go-fuse does, that nobody waits for any more. When the request is not known, it is answered already or
-// has only just come: go-fuse answers that the kernel shall ask again, which it does in the second case.
+// forget passes on what of a FORGET of many lies in the slot. Nodes have fixed numbers and are not counted; a file system that wants to
+// know when a file is not in use any more asks for that, and gets a FORGET of its own.
+func (c *conn) forget(in []byte) {
+	const count, one = 8, 16 // fuse_batch_forget_in, fuse_forget_one
+	for at := inHeader + count; at+one <= len(in); at += one {
+		c.fs.Forget(binary.NativeEndian.Uint64(in[at:]), 1)
+	}
+}
+
+// interrupt is what the kernel says when a reader has got a signal. When its request is not known, it is answered already or has only just
+// come: go-fuse answers that the kernel shall ask again, which it does in the second case.
 func (c *conn) interrupt(in []byte) {
 	if len(in) < inHeader+8 {
 		return
 	}
 	unique := binary.NativeEndian.Uint64(in[inHeader:])
 	c.mu.Lock()
-	cancel, known := c.reads[unique]
-	if cancel != nil {
-		close(cancel)
-		c.reads[unique] = nil
-	}
+	r := c.reads[unique]
 	c.mu.Unlock()
-	if !known {
+	if r == nil {
 		c.other(in, 0)
+		return
 	}
-}
-
-func (c *conn) interruptAll() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for unique, cancel := range c.reads {
-		if cancel != nil {
-			close(cancel)
-			c.reads[unique] = nil
-		}
-	}
+	go r.watch()
 }
 
 // begin makes a read known to interrupts.
-func (c *conn) begin(unique uint64) chan struct{} {
-	cancel := make(chan struct{})
+func (c *conn) begin(h *fuse.InHeader) *reading {
+	r := &reading{pid: h.Pid, cancel: make(chan struct{}), done: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.reads[unique] = cancel
-	return cancel
+	c.reads[h.Unique] = r
+	return r
 }
 
-func (c *conn) end(unique uint64) {
+func (c *conn) end(unique uint64, r *reading) {
+	close(r.done)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.reads, unique)
+}
+
+// giveUp ends all reads: the connection has ended.
+func (c *conn) giveUp() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.reads {
+		r.giveUp()
+	}
 }

@@ -83,6 +83,7 @@ func (m *memory) Read(ctx context.Context, off int64, n int) (lazy.Span, error) 
 
 const (
 	memoryNode = 2
+	memoryName = "7"
 	memorySize = 16 << 20
 )
 
@@ -97,7 +98,7 @@ func serveMemory(dir string) error {
 		return err
 	}
 	fs := newDevices()
-	fs.expect(memoryNode).settle(m, nil)
+	fs.expect(memoryNode, memoryName).settle(m)
 	c := newConn("data", fs, false)
 	if f := k.Stored()[c.name]; f != nil {
 		err = c.continueFrom(f, k.Stored()[journalName(c.name)], filepath.Join(dir, "init"))

@@ -16,9 +16,15 @@ func (c *conn) read(in *fuse.ReadIn) {
 		c.refuse(&in.InHeader, unix.EINVAL)
 		return
 	}
-	cancel := c.begin(unique)
-	result, st := c.readFile(cancel, in)
-	c.end(unique)
+	var room []byte
+	if c.full {
+		buf := c.buffer(int(in.Size))
+		defer c.giveBack(buf)
+		room = (*buf)[:in.Size]
+	}
+	r := c.begin(&in.InHeader)
+	result, st := c.readFile(r.cancel, in, room)
+	c.end(unique, r)
 	if !st.Ok() {
 		c.refuse(&in.InHeader, unix.Errno(st))
 		return
@@ -31,7 +37,15 @@ func (c *conn) read(in *fuse.ReadIn) {
 		c.sendFile(unique, int(fd), off, n)
 		return
 	}
-	b, st := result.Bytes(nil)
+	if s, ok := result.(interface {
+		Slices() ([][]byte, fuse.Status)
+	}); ok {
+		if bufs, st := s.Slices(); st.Ok() {
+			c.send(unique, 0, bufs...)
+			return
+		}
+	}
+	b, st := result.Bytes(room)
 	if !st.Ok() {
 		c.refuse(&in.InHeader, unix.Errno(st))
 		return
@@ -40,14 +54,14 @@ func (c *conn) read(in *fuse.ReadIn) {
 }
 
 // readFile asks the file system. A panic there must not end the server, which has other readers.
-func (c *conn) readFile(cancel <-chan struct{}, in *fuse.ReadIn) (result fuse.ReadResult, st fuse.Status) {
+func (c *conn) readFile(cancel <-chan struct{}, in *fuse.ReadIn, room []byte) (result fuse.ReadResult, st fuse.Status) {
 	defer func() {
 		if p := recover(); p != nil {
 			debug.PrintStack()
 			st = fuse.EIO
 		}
 	}()
-	return c.fs.Read(cancel, in, nil)
+	return c.fs.Read(cancel, in, room)
 }
 
 // spliceFrom is the size at which moving pages through a pipe is faster than copying them twice.
@@ -59,7 +73,7 @@ func (c *conn) sendFile(unique uint64, fd int, off int64, n int) {
 		return
 	}
 	buf := c.buffer(n)
-	defer c.buffers.Put(buf)
+	defer c.giveBack(buf)
 	b := (*buf)[:n]
 	for done := 0; done < n; {
 		m, err := unix.Pread(fd, b[done:], off+int64(done))
@@ -75,13 +89,25 @@ func (c *conn) sendFile(unique uint64, fd int, off int64, n int) {
 	c.send(unique, 0, b)
 }
 
-// buffer gives room for n bytes; it goes back to c.buffers.
+// buffer gives room for n bytes, at most maxRead and a page; giveBack takes it back.
 func (c *conn) buffer(n int) *[]byte {
-	if buf, ok := c.buffers.Get().(*[]byte); ok && len(*buf) >= n {
+	pool, size := &c.small, spliceFrom
+	if n > spliceFrom {
+		pool, size = &c.large, maxRead+unix.PathMax
+	}
+	if buf, ok := pool.Get().(*[]byte); ok {
 		return buf
 	}
-	b := make([]byte, max(n, spliceFrom))
+	b := make([]byte, size)
 	return &b
+}
+
+func (c *conn) giveBack(buf *[]byte) {
+	if len(*buf) > spliceFrom {
+		c.large.Put(buf)
+	} else {
+		c.small.Put(buf)
+	}
 }
 
 // roomFor is how many bytes the answer to a request of n bytes may have at most, of what it asks for itself.
@@ -98,7 +124,7 @@ func roomFor(h *fuse.InHeader, n int) int {
 // other has go-fuse answer a request.
 func (c *conn) other(in []byte, room int) {
 	buf := c.buffer(room + unix.PathMax)
-	defer c.buffers.Put(buf)
+	defer c.giveBack(buf)
 	n, st := c.proto.HandleRequest([][]byte{in}, [][]byte{*buf})
 	if !st.Ok() {
 		c.refuse((*fuse.InHeader)(unsafe.Pointer(&in[0])), unix.EIO)

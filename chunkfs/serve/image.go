@@ -1,0 +1,67 @@
+package serve
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/windlass-hpc/windlass/chunkfs/cache"
+	"github.com/windlass-hpc/windlass/chunkfs/control"
+	"github.com/windlass-hpc/windlass/chunkfs/format"
+	"github.com/windlass-hpc/windlass/chunkfs/origin"
+	"github.com/windlass-hpc/windlass/internal/fault"
+)
+
+// resolve finds out which image is asked for. With a digest no origin is asked when the cache has the image: then img is it.
+func (s *server) resolve(ctx context.Context, o *control.Open, from origin.Fetcher) (d format.Digest, img *cache.Image, err error) {
+	tag, d, err := wanted(o)
+	if err != nil {
+		return d, nil, err
+	}
+	if !d.IsZero() {
+		img, err := s.cache.Lookup(ctx, d)
+		if err == nil || !fault.Is(err, fault.NotFound) {
+			return d, img, err
+		}
+	}
+	if tag == "" {
+		return d, nil, nil
+	}
+	found, err := from.Tag(ctx, tag)
+	if err != nil {
+		return d, nil, err
+	}
+	if !d.IsZero() && d != found {
+		return d, nil, fault.Hintf(fault.New(fault.Corrupt, "tag %s is image %s, and not %s as asked for", tag, found, d),
+			"the tag has moved on, or the origin is not to be trusted; ask for the digest alone, or for the one that the tag has")
+	}
+	return found, nil, nil
+}
+
+// image gives an image, from the cache or by way of it. It is in use until it is released.
+func (s *server) image(ctx context.Context, d format.Digest, from origin.Fetcher) (*cache.Image, error) {
+	img, err := s.cache.Lookup(ctx, d)
+	if err == nil || !fault.Is(err, fault.NotFound) {
+		return img, err
+	}
+	manifest, err := from.Blob(ctx, d, format.MaxManifest)
+	if err != nil {
+		return nil, fmt.Errorf("fetch the manifest of image %s: %w", d, err)
+	}
+	m, err := format.DecodeManifest(manifest)
+	if err != nil {
+		return nil, fmt.Errorf("manifest of image %s: %w", d, err)
+	}
+	index, err := from.Blob(ctx, m.Index.Digest, m.Index.Size)
+	if err != nil {
+		return nil, fmt.Errorf("fetch the index of image %s: %w", d, err)
+	}
+	metadata, err := from.Blob(ctx, m.Metadata.Digest, m.Metadata.Size)
+	if err != nil {
+		return nil, fmt.Errorf("fetch the metadata of image %s: %w", d, err)
+	}
+	return s.cache.Add(ctx, d, manifest, index, metadata)
+}
+
+func (s *server) origins(o *control.Open) (*origin.Set, error) {
+	return origin.New(o.Origins, origin.Options{Bandwidth: o.Bandwidth, Log: s.log})
+}
