@@ -36,8 +36,6 @@ require (
 	golang.org/x/term v0.47.0
 )
 
-require github.com/PlakarKorp/go-cdc-chunkers v1.1.0 // indirect
-
 require (
 	github.com/anchore/go-lzo v0.1.0
 	github.com/beorn7/perks v1.0.1 // indirect
