@@ -82,19 +82,31 @@ func (d *Device) pop(queue int) *flight {
 
 // enqueue wants extents without a reader, and begins what can be begun.
 func (d *Device) enqueue(queue int, extents []int, t *tally) {
-	if len(extents) == 0 {
-		return
-	}
+	var late []int
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	for _, i := range extents {
-		if !d.closed && d.image.State(i) == cache.Missing {
-			d.want(queue, i, t)
-		} else {
+		if d.closed || d.arrived(d.index.Extents[i].Chunk) {
 			t.skip(int64(d.index.Chunks[d.index.Extents[i].Chunk].Stored))
+			late = append(late, i)
+		} else {
+			d.want(queue, i, t)
 		}
 	}
 	d.pump()
+	d.mu.Unlock()
+	for _, i := range late {
+		d.fetchable(i, cache.Spare) // it is copied from where it has come, which hardly ever fails
+	}
+}
+
+// arrived says that a chunk has come since it was found to be missing, at one extent or another.
+func (d *Device) arrived(chunk uint32) bool {
+	for i := range d.image.Extents(chunk) {
+		if d.image.State(i) != cache.Missing {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *Device) want(queue, i int, t *tally) {

@@ -193,7 +193,7 @@ func (d *Device) board(w *wait, last int) (mine []*flight, err error) {
 		close(w.done)
 	}
 	if missed {
-		d.follow(w.first, last)
+		d.follow(w, last)
 	}
 	return mine, nil
 }

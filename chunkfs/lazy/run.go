@@ -204,7 +204,9 @@ func (d *Device) deliver(f *flight, stored []byte) error {
 		d.counters.note(err)
 		return err
 	}
-	buf = plain
+	if cap(plain) > cap(buf) {
+		buf = plain
+	}
 	d.keep(f, plain, d.cfg.Verify)
 	return nil
 }

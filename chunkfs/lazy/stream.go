@@ -9,7 +9,8 @@ import (
 
 // stream is a reader that goes along the device, as far as can be told from what it misses. There are several at once.
 type stream struct {
-	next    int    // the extent after the last that it missed
+	end     int64  // where its last miss ended, in bytes
+	next    int    // the extent after that
 	window  int64  // bytes to fetch ahead; 0: it has not gone on yet
 	ahead   int    // the extent up to which was fetched ahead
 	trigger int    // when the reader gets to this extent, more is fetched
@@ -22,12 +23,13 @@ const (
 	pauseFull   = 5 * time.Second // nothing is fetched ahead for so long after the cache was full
 )
 
-// follow takes note of a miss of extents, and fetches ahead if it continues a stream. Device.mu is held.
-func (d *Device) follow(first, last int) {
+// follow takes note of a miss, which ended at extent last, and fetches ahead if it continues a stream. Device.mu is held.
+func (d *Device) follow(w *wait, last int) {
 	d.ticks++
+	first, end := w.first, w.off+int64(w.n)
 	for k := range d.streams {
 		s := &d.streams[k]
-		if s.used == 0 || first < s.next-1 {
+		if s.used == 0 || w.off < s.end { // many may want the same place
 			continue
 		}
 		switch {
@@ -37,7 +39,7 @@ func (d *Device) follow(first, last int) {
 			continue
 		}
 		// It goes on, or leaves out a little: then the window stays as it is.
-		s.used, s.next = d.ticks, last+1
+		s.used, s.next, s.end = d.ticks, last+1, end
 		d.advance(s)
 		return
 	}
@@ -47,7 +49,7 @@ func (d *Device) follow(first, last int) {
 			s = &d.streams[k]
 		}
 	}
-	*s = stream{next: last + 1, ahead: last + 1, trigger: -1, used: d.ticks}
+	*s = stream{end: end, next: last + 1, ahead: last + 1, trigger: -1, used: d.ticks}
 }
 
 // advance fetches the next window of a stream. When the reader enters it, it will be time for the one after. Device.mu is held.
@@ -79,7 +81,7 @@ func (d *Device) triggered(i int) {
 	for k := range d.streams {
 		if s := &d.streams[k]; s.used != 0 && s.trigger == i && !d.closed {
 			d.ticks++
-			s.used, s.next = d.ticks, i+1
+			s.used, s.next, s.end = d.ticks, i+1, max(s.end, d.index.Start(i))
 			s.window = min(2*s.window, d.cfg.ReadAhead)
 			d.advance(s)
 			return
