@@ -18,7 +18,8 @@ import (
 // directory is a store on this node, or on what is mounted here. Nothing outside it can be reached, whatever links it has.
 type directory struct{ root string }
 
-func (d directory) close() {}
+func (d directory) forget() {}
+func (d directory) close()  {}
 
 // open looks at what the path names before it opens it: to open a fifo waits, and to open a device may do something.
 func (d directory) open(_ context.Context, w want, s *site) (*content, error) {

@@ -129,8 +129,13 @@ func (r *race) ended() error {
 	return fault.Hintf(fault.New(most.kind, "%s: given up after %v: %s: %w", r.job.what, took, r.complaint(), cause), "%s", most.hint)
 }
 
-// blameSilent notes for the message who was asked and has not failed yet.
+// blameSilent notes for the message who was asked and has not failed yet, and who was passed over.
 func (r *race) blameSilent() {
+	for i, s := range r.set.sites {
+		if r.failures[i] == nil && r.eligible(s) {
+			r.failures[i], _ = s.trouble()
+		}
+	}
 	for _, a := range r.live {
 		if r.failures[a.site.index] == nil {
 			r.failures[a.site.index] = failed(again, fault.Timeout, "no answer, or too slow (%d bytes came)", a.moved.Load()).hinted(hintSlow)

@@ -97,11 +97,22 @@ func (r *race) pick() (chosen *site, wait time.Duration) {
 		if ok {
 			return s, 0
 		}
+		r.share(s)
 		if wait < 0 || left < wait {
 			wait = left
 		}
 	}
 	return nil, wait
+}
+
+// share counts what another race has found out meanwhile of an origin that refuses whatever it is asked: when many wait for one that has
+// to be left alone between attempts, not each of them needs attempts of its own.
+func (r *race) share(s *site) {
+	f, number := s.trouble()
+	if f != nil && f.verdict == refused && number > r.counted[s.index] && r.strikes[s.index] < credit {
+		r.counted[s.index], r.failures[s.index] = number, f
+		r.strikes[s.index] += f.verdict.strikes()
+	}
 }
 
 func (r *race) healthyOnes() bool {

@@ -102,8 +102,12 @@ func (p *pieces) try(ctx context.Context, a *attempt) error {
 }
 
 func (p *pieces) read(c *content, a *attempt, first int, list []Piece) error {
-	buf := takeBuffer()
-	defer giveBuffer(buf)
+	var largest int64
+	for _, piece := range list {
+		largest = max(largest, piece.Size)
+	}
+	buf := a.site.set.buffers.take(largest)
+	defer a.site.set.buffers.give(buf)
 	var damage error
 	at := list[0].Offset
 	for i, piece := range list {
@@ -159,15 +163,34 @@ func (p *pieces) deliver(i int, b []byte, a *attempt) error {
 	return &fatal{fmt.Errorf("take piece %d of pack %s: %w", i, p.f.Pack.Sum, err)}
 }
 
-// buffers hold one piece each. They have one size, so that any will do; memory is touched only as far as it is used.
-var buffers = sync.Pool{New: func() any { b := make([]byte, format.MaxChunk); return &b }}
+// buffers hold one piece each, by size: 64 KiB, and four times as much each.
+type buffers [4]sync.Pool
 
-func takeBuffer() *[]byte  { return buffers.Get().(*[]byte) }
-func giveBuffer(b *[]byte) { buffers.Put(b) }
+const smallestBuffer = 64 << 10
+
+func (p *buffers) take(size int64) *[]byte {
+	class := 0
+	for smallestBuffer<<(2*class) < size {
+		class++
+	}
+	if b, ok := p[class].Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, smallestBuffer<<(2*class))
+	return &b
+}
+
+func (p *buffers) give(b *[]byte) {
+	class := 0
+	for smallestBuffer<<(2*class) < len(*b) {
+		class++
+	}
+	p[class].Put(b)
+}
 
 func discard(r io.Reader, n int64, buf *[]byte) error {
 	for n > 0 {
-		k, err := io.ReadFull(r, (*buf)[:min(n, 64<<10)])
+		k, err := io.ReadFull(r, (*buf)[:min(n, smallestBuffer)])
 		n -= int64(k)
 		if err != nil {
 			return err

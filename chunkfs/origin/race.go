@@ -43,6 +43,7 @@ type race struct {
 	strikes  []int
 	tried    []bool // since the last pause
 	failures []*failure
+	counted  []int64 // the number of the last failure of each origin that strikes hold
 	pauses   int
 	clock    *time.Timer // of the next look at the progress
 }
@@ -84,7 +85,7 @@ func (s *Set) run(ctx context.Context, j *job) error {
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
 	r := &race{set: s, job: j, ctx: ctx, began: time.Now(), urgent: make(chan struct{}), raise: j.raise,
-		strikes: make([]int, len(s.sites)), tried: make([]bool, len(s.sites)), failures: make([]*failure, len(s.sites))}
+		strikes: make([]int, len(s.sites)), tried: make([]bool, len(s.sites)), failures: make([]*failure, len(s.sites)), counted: make([]int64, len(s.sites))}
 	class, err := s.gate.enter(ctx, j.class, j.raise)
 	if err != nil {
 		return r.ended()
@@ -191,7 +192,7 @@ func (r *race) took(res result) error {
 		s.worked() // it answers; that it has not got this is nothing bad
 		return nil
 	}
-	s.failed(f)
+	r.counted[s.index] = s.failed(f)
 	return nil
 }
 
@@ -224,8 +225,7 @@ func (r *race) advance() error {
 		woken := r.set.wakeup()
 		s, wait := r.pick()
 		if s != nil {
-			f := r.failures[s.index]
-			r.start(s, f != nil && f.kind == fault.Timeout)
+			r.start(s, r.failures[s.index] != nil)
 			return nil
 		}
 		if wait < 0 {

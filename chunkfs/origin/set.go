@@ -20,6 +20,8 @@ type Set struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // attempts
 
+	buffers buffers
+
 	mu   sync.Mutex
 	wake chan struct{} // closed and renewed when an origin may be asked that could not before
 }

@@ -40,6 +40,7 @@ type content struct {
 // access opens the files of one origin. Its errors are of type *failure.
 type access interface {
 	open(ctx context.Context, w want, s *site) (*content, error)
+	forget() // what is kept from earlier requests: something is wrong
 	close()
 }
 
@@ -61,7 +62,7 @@ type site struct {
 
 	mu       sync.Mutex
 	failures int64
-	lastErr  string
+	last     *failure
 	recent   [64]time.Duration // to the first byte, of the last answers
 	count    int               // answers so far
 	smooth   time.Duration
@@ -158,13 +159,13 @@ func (s *site) worked() {
 	}
 }
 
-// failed counts a failure; too many in a row open the circuit, for longer each time.
-func (s *site) failed(f *failure) {
+// failed counts a failure and gives its number; too many in a row open the circuit, for longer each time.
+func (s *site) failed(f *failure) int64 {
 	t := s.set.opts.Timing
 	s.mu.Lock()
 	s.failures++
 	s.inRow++
-	s.lastErr = f.text
+	s.last = f
 	s.failedAt = time.Now()
 	was := s.failing
 	if s.inRow >= breakAfter || f.after > 0 {
@@ -172,14 +173,16 @@ func (s *site) failed(f *failure) {
 		s.cool = max(min(max(2*s.cool, t.Longest/4), t.Retire), min(f.after, t.Retire))
 	}
 	s.probe = time.Time{}
-	opened := s.failing && !was
+	opened, number := s.failing && !was, s.failures
 	s.mu.Unlock()
+	s.forget()
 	if was {
 		s.set.wakeAll() // another may probe
 	}
 	if opened {
 		s.log(logrus.WarnLevel, "an origin fails and is passed over for a while: "+f.text)
 	}
+	return number
 }
 
 // released ends a probe that came to nothing, such as one whose reader has gone.
@@ -221,10 +224,24 @@ func (s *site) admit(patience time.Duration) (ok bool, wait time.Duration) {
 func (s *site) health() Health {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Health{
-		URL: s.name, Healthy: !s.failing, LastError: s.lastErr, Latency: s.smooth,
+	h := Health{
+		URL: s.name, Healthy: !s.failing, Latency: s.smooth,
 		Requests: s.requests.Load(), Failures: s.failures, Corrupt: s.corrupt.Load(), Bytes: s.bytes.Load(),
 	}
+	if s.last != nil {
+		h.LastError = s.last.text
+	}
+	return h
+}
+
+// trouble is why the origin is passed over, and the number of that failure; nil when it is not.
+func (s *site) trouble() (*failure, int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.failing {
+		return nil, s.failures
+	}
+	return s.last, s.failures
 }
 
 func (s *site) log(level logrus.Level, text string) {

@@ -47,6 +47,9 @@ func newWeb(c Config, u *url.URL, o Options) (*web, secrets, error) {
 	}
 	base := *u
 	base.User = nil
+	if base.Path == "" {
+		base.Path = "/"
+	}
 	w := &web{base: &base, agent: o.UserAgent, timing: o.Timing, limits: o.Limits, conns: newConns(o.Timing.Connect)}
 	hidden := secrets{}
 	hide := func(s ...string) {
@@ -105,6 +108,9 @@ func (w *web) close() {
 	w.kept.CloseIdleConnections()
 	w.fresh.CloseIdleConnections()
 }
+
+// forget closes the connections that are at rest: the next request is made over a new one, perhaps to another server behind the address.
+func (w *web) forget() { w.kept.CloseIdleConnections() }
 
 var errNoAnswer = errors.New("no answer")
 
@@ -211,7 +217,6 @@ func drain(resp *http.Response) {
 func connError(s *site, err error) *failure {
 	var cert *tls.CertificateVerificationError
 	var plain tls.RecordHeaderError
-	var alert tls.AlertError
 	var timeout net.Error
 	var op *net.OpError
 	text := s.secrets.scrub(err.Error())
@@ -220,7 +225,7 @@ func connError(s *site, err error) *failure {
 		return failed(refused, fault.Backend, "%.300s", text).hinted(hintCert)
 	case errors.As(err, &plain):
 		return failed(refused, fault.Backend, "%.300s", text).hinted(hintPlain)
-	case errors.As(err, &alert):
+	case errors.As(err, &op) && op.Op == "remote error": // an alert of TLS
 		return failed(bad, fault.Backend, "%.300s", text).hinted(hintCert)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return failed(again, fault.Timeout, "%.300s", text).hinted(hintSlow)

@@ -122,11 +122,11 @@ func (r *rest) try(ctx context.Context, a *attempt) error {
 	at := r.at()
 	c, err := a.site.open(ctx, want{path: r.path, from: at, to: min(r.size, at+maxSpan), size: r.size, fresh: a.fresh, meter: a}, a.site)
 	if err != nil {
-		return err
+		return r.dispute(err, a)
 	}
 	defer c.close()
-	buf := takeBuffer()
-	defer giveBuffer(buf)
+	buf := a.site.set.buffers.take(block)
+	defer a.site.set.buffers.give(buf)
 	for {
 		n, err := io.ReadFull(c, (*buf)[:block])
 		r.add(at, (*buf)[:n], a)
@@ -138,6 +138,15 @@ func (r *rest) try(ctx context.Context, a *attempt) error {
 			return err
 		}
 	}
+}
+
+// dispute ends the job when an origin answers otherwise than the one that gave the head: nobody knows which of them is wrong.
+func (r *rest) dispute(err error, a *attempt) error {
+	var f *failure
+	if errors.As(err, &f) && f.verdict == bad && a.race.job.only == nil && len(a.site.set.sites) > 1 {
+		return &fatal{fault.Hintf(fault.New(f.kind, "%s: %s: %s", a.race.job.what, a.site.name, f.text), "%s", f.hint)}
+	}
+	return err
 }
 
 // add takes what is new of the bytes at an offset.
