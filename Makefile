@@ -14,7 +14,7 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)
 
 .PHONY: help
 help: ## say what there is to make
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r t d; do printf '  make %-14s %s\n' "$$t" "$$d"; done
 
 .PHONY: build
 build: ## build bin/windlass and bin/windlass-shim, both static
@@ -24,6 +24,10 @@ build: ## build bin/windlass and bin/windlass-shim, both static
 .PHONY: demo
 demo: ## raise a real systemd container from a squashfs and take it down again
 	@test/demo.sh
+
+.PHONY: demo-lazy
+demo-lazy: ## the same from a chunkfs image that a web server has, with an empty cache
+	@test/demo.sh lazy
 
 .PHONY: test
 test: ## run every check and every test, as continuous integration does
@@ -37,6 +41,10 @@ lint: ## gofmt, go vet, staticcheck, shellcheck
 .PHONY: bench
 bench: ## measure, side by side with others, and print the table of docs/PERFORMANCE.md
 	@test/bench.sh
+
+.PHONY: bench-chunkfs
+bench-chunkfs: ## measure chunkfs side by side with the file systems that others boot from
+	@test/bench-chunkfs.sh
 
 .PHONY: crash
 crash: ## kill the daemon at every step of a chain, fifty rounds
