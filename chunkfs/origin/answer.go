@@ -14,7 +14,7 @@ import (
 // accept checks that an answer is what was asked for, to the byte, before anything of its body is read.
 func accept(w want, resp *http.Response, body *stream, s *site) (*content, error) {
 	if e := resp.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return nil, nonsense(resp, fmt.Sprintf("with Content-Encoding %.40q, though asked for none", e))
+		return nil, nonsense(resp, fmt.Sprintf("with Content-Encoding %s, though asked for none", s.secrets.quote(e)))
 	}
 	switch {
 	case resp.StatusCode == http.StatusPartialContent && !w.whole:
@@ -40,9 +40,9 @@ func acceptPart(w want, resp *http.Response, body *stream, s *site) (*content, e
 	}
 	switch {
 	case !ok:
-		return nil, nonsense(resp, fmt.Sprintf("with Content-Range %.80q", ranges[0]))
+		return nil, nonsense(resp, "with Content-Range "+s.secrets.quote(ranges[0]))
 	case from != w.from || to != end || w.size >= 0 && size != w.size:
-		return nil, nonsense(resp, fmt.Sprintf("with Content-Range %.80q where bytes %d-%d of %s were asked for", ranges[0], w.from, end-1, sizeText(w.size)))
+		return nil, nonsense(resp, fmt.Sprintf("with Content-Range %s where bytes %d-%d of %s were asked for", s.secrets.quote(ranges[0]), w.from, end-1, sizeText(w.size)))
 	case resp.ContentLength >= 0 && resp.ContentLength != end-w.from:
 		return nil, nonsense(resp, fmt.Sprintf("with %d bytes in the place of %d", resp.ContentLength, end-w.from))
 	}
@@ -57,8 +57,8 @@ func acceptWhole(w want, resp *http.Response, body *stream, s *site) (*content, 
 		return body.content(0, length, length, true), nil
 	}
 	if length != w.size {
-		return nil, nonsense(resp, fmt.Sprintf("of type %.40q with %s bytes where a file of %d was asked for",
-			resp.Header.Get("Content-Type"), sizeText(length), w.size))
+		return nil, nonsense(resp, fmt.Sprintf("of type %s with %s bytes where a file of %d was asked for",
+			s.secrets.quote(resp.Header.Get("Content-Type")), sizeText(length), w.size))
 	}
 	if !w.whole {
 		s.ranges(false)

@@ -70,6 +70,9 @@ func (s secrets) scrub(text string) string {
 	return text
 }
 
+// quote is what a server sent, for a message. What is secret goes first: cut off, it would not be found any more.
+func (s secrets) quote(text string) string { return fmt.Sprintf("%.80q", s.scrub(text)) }
+
 // complaint is the last failure of each origin that had one, in words.
 func (r *race) complaint() string {
 	var parts []string

@@ -85,9 +85,9 @@ func parseTag(b []byte) (format.Digest, error) {
 	return format.ParseDigest(strings.TrimSuffix(string(b), "\n"))
 }
 
-func checkTag(b []byte) error {
+func checkTag(b []byte, s *site) error {
 	if _, err := parseTag(b); err != nil {
-		return failed(bad, fault.Backend, "the file of the tag holds %.80q, not a digest", b).hinted(hintStore)
+		return failed(bad, fault.Backend, "the file of the tag holds %s, not a digest", s.secrets.quote(string(b))).hinted(hintStore)
 	}
 	return nil
 }

@@ -120,7 +120,7 @@ func (w *web) open(ctx context.Context, wt want, s *site) (*content, error) {
 	limit := 2*w.timing.Connect + w.timing.Header
 	clock := time.AfterFunc(limit, func() { cancel(errNoAnswer) })
 	began := time.Now()
-	resp, err := w.follow(ctx, wt)
+	resp, err := w.follow(ctx, wt, s)
 	if !clock.Stop() && err == nil {
 		_ = resp.Body.Close()
 		err = errNoAnswer
@@ -147,7 +147,7 @@ func (w *web) open(ctx context.Context, wt want, s *site) (*content, error) {
 }
 
 // follow makes the request, and those that the server redirects to.
-func (w *web) follow(ctx context.Context, wt want) (*http.Response, error) {
+func (w *web) follow(ctx context.Context, wt want, s *site) (*http.Response, error) {
 	u := w.base.JoinPath(wt.path)
 	for range maxRedirects + 1 {
 		resp, err := w.one(ctx, u, wt)
@@ -155,7 +155,7 @@ func (w *web) follow(ctx context.Context, wt want) (*http.Response, error) {
 			return resp, err
 		}
 		drain(resp)
-		if u, err = target(u, resp); err != nil {
+		if u, err = target(u, resp, s); err != nil {
 			return nil, err
 		}
 	}
@@ -189,7 +189,7 @@ func isRedirect(code int) bool {
 }
 
 // target reads where a redirect leads and refuses what is no web address or is less safe than what was asked for.
-func target(from *url.URL, resp *http.Response) (*url.URL, error) {
+func target(from *url.URL, resp *http.Response, s *site) (*url.URL, error) {
 	to := resp.Header.Get("Location")
 	next, err := from.Parse(to)
 	if err != nil || to == "" {
@@ -198,9 +198,9 @@ func target(from *url.URL, resp *http.Response) (*url.URL, error) {
 	next.User, next.Fragment, next.RawFragment = nil, "", ""
 	switch {
 	case (next.Scheme != "http" && next.Scheme != "https") || next.Hostname() == "":
-		return nil, failed(refused, fault.Backend, "the server redirects to %.200q: only http and https are followed", redact.URL(next.String()))
+		return nil, failed(refused, fault.Backend, "the server redirects to %s: only http and https are followed", s.secrets.quote(redact.URL(next.String())))
 	case from.Scheme == "https" && next.Scheme == "http":
-		return nil, failed(refused, fault.Backend, "the server redirects from https to %.200q: that would give up encryption", redact.URL(next.String()))
+		return nil, failed(refused, fault.Backend, "the server redirects from https to %s: that would give up encryption", s.secrets.quote(redact.URL(next.String())))
 	}
 	return next, nil
 }

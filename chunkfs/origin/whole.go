@@ -19,7 +19,7 @@ type head struct {
 	path  string
 	limit int64
 	whole bool // in one answer
-	check func([]byte) error
+	check func([]byte, *site) error
 
 	mu   sync.Mutex
 	data []byte
@@ -54,7 +54,7 @@ func (h *head) try(ctx context.Context, a *attempt) error {
 		size = int64(len(data))
 	}
 	if h.check != nil {
-		if err := h.check(data); err != nil {
+		if err := h.check(data, a.site); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,6 @@
+//go:build !race
+
+package origin_test
+
+// slowdown is for a build with the race detector.
+const slowdown = 1
