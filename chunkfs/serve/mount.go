@@ -43,12 +43,13 @@ func (m *mount) opened(place control.Place) control.Opened {
 
 // begin opens the image and, unless the kernel can have all of it at once, its device. rec learns image and mode. What it began it has
 // undone when there is an error.
-func (s *server) begin(ctx context.Context, rec *record) (m *mount, err error) {
+func (s *server) begin(ctx context.Context, rec *record) (_ *mount, err error) {
 	background, end := context.WithCancel(context.Background())
-	m = &mount{rec: rec, began: time.Now(), end: end, accesses: newAccesses()}
+	m := &mount{rec: rec, began: time.Now(), end: end, accesses: newAccesses()}
+	begun := m // a return of nil changes m
 	defer func() {
 		if err != nil {
-			m.release()
+			begun.release()
 		}
 	}()
 	if m.origins, err = s.origins(&rec.Open); err != nil {
