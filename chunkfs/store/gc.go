@@ -27,7 +27,7 @@ type GCOptions struct {
 
 // GCReport is what a collection did. Bytes are of files.
 type GCReport struct {
-	Images      int   `json:"images"` // that something holds
+	Images      int   `json:"images"` // that a tag or a pin holds
 	KeptBlobs   int64 `json:"kept_blobs"`
 	KeptBytes   int64 `json:"kept_bytes"`
 	YoungBlobs  int64 `json:"young_blobs"` // of the kept: nothing holds them but the grace or a lease
@@ -47,7 +47,7 @@ const sweepBatch = 128
 // GC removes what nothing holds. It runs beside builders and readers. When a tag's image cannot be read nothing is removed, for what it
 // needs is not known: the error, of kind Corrupt or NotFound, names the tag.
 func (s *Store) GC(ctx context.Context, o GCOptions) (GCReport, error) {
-	g := &collection{store: s, o: o, ctx: ctx, now: time.Now(), live: map[format.Digest]bool{}, images: map[format.Digest]bool{}}
+	g := &collection{store: s, o: o, ctx: ctx, now: time.Now(), live: map[format.Digest]claim{}, images: map[format.Digest]claim{}}
 	g.report.DryRun = o.DryRun
 	if err := g.run(); err != nil {
 		return g.report, fmt.Errorf("collect in the store %s: %w", s.dir, err)
@@ -63,10 +63,18 @@ type collection struct {
 	now    time.Time
 	report GCReport
 
-	live   map[format.Digest]bool // blobs of images that something holds
-	images map[format.Digest]bool // those that were marked
+	live   map[format.Digest]claim // blobs of images that something holds
+	images map[format.Digest]claim // those that were marked
 	leased map[format.Digest]bool // as of the last look
 }
+
+// claim is what holds an image, the stronger one when there are several.
+type claim uint8
+
+const (
+	passing claim = iota + 1 // the grace, or a lease
+	lasting                  // a tag or a pin
+)
 
 type blobFile struct {
 	digest format.Digest
@@ -92,7 +100,11 @@ func (g *collection) run() error {
 		}
 		old = old[n:]
 	}
-	g.report.Images = len(g.images)
+	for _, c := range g.images {
+		if c == lasting {
+			g.report.Images++
+		}
+	}
 	return g.store.locked(g.ctx, exclusive, g.forget)
 }
 
@@ -177,7 +189,7 @@ func (g *collection) list() (old []blobFile, err error) {
 		if err != nil {
 			return err
 		}
-		if g.live[d] || !g.expired(st.ModTime()) {
+		if g.live[d] > 0 || !g.expired(st.ModTime()) {
 			g.keep(d, st.Size())
 			return nil
 		}
@@ -190,7 +202,7 @@ func (g *collection) list() (old []blobFile, err error) {
 func (g *collection) keep(d format.Digest, size int64) {
 	g.report.KeptBlobs++
 	g.report.KeptBytes += size
-	if !g.live[d] {
+	if g.live[d] != lasting {
 		g.report.YoungBlobs++
 		g.report.YoungBytes += size
 	}
@@ -209,7 +221,7 @@ func (g *collection) sweep(old []blobFile) error {
 		if err != nil {
 			return err
 		}
-		if g.live[b.digest] || g.leased[b.digest] || !g.expired(st.ModTime()) {
+		if g.live[b.digest] > 0 || g.leased[b.digest] || !g.expired(st.ModTime()) {
 			g.keep(b.digest, st.Size())
 			continue
 		}

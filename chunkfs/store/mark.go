@@ -17,7 +17,7 @@ func (g *collection) mark() error {
 	for _, n := range names {
 		err := n.Damage
 		if err == nil {
-			err = g.markImage(n.Image)
+			err = g.markImage(n.Image, lasting)
 		}
 		if err != nil {
 			return fault.Hintf(fmt.Errorf("%s: nothing is removed, because what it needs is not known: %w", n.Name, err),
@@ -39,7 +39,7 @@ func (g *collection) markFormer() error {
 	for _, d := range former {
 		st, err := os.Lstat(g.store.path(formerDir + "/" + d.Algorithm.String() + "-" + d.Sum.String()))
 		if err == nil && !g.expired(st.ModTime()) {
-			err = g.markImage(d)
+			err = g.markImage(d, passing)
 		}
 		if err != nil && !os.IsNotExist(err) && !unreadable(err) {
 			return err
@@ -67,7 +67,7 @@ func (g *collection) markLeases() error {
 			g.leased[d] = true
 		}
 		for _, d := range h.images {
-			if err := g.markImage(d); err != nil && !unreadable(err) {
+			if err := g.markImage(d, passing); err != nil && !unreadable(err) {
 				return err
 			}
 		}
@@ -76,27 +76,28 @@ func (g *collection) markLeases() error {
 }
 
 // markImage marks all blobs of an image. Of one that cannot be read, what could be read is marked.
-func (g *collection) markImage(image format.Digest) error {
-	if g.images[image] {
+func (g *collection) markImage(image format.Digest, by claim) error {
+	if g.images[image] >= by {
 		return nil
 	}
 	if err := g.ctx.Err(); err != nil {
 		return err
 	}
-	g.live[image] = true
+	mark := func(d format.Digest) { g.live[d] = max(g.live[d], by) }
+	mark(image)
 	m, err := g.store.Manifest(image)
 	if err != nil {
 		return err
 	}
-	g.live[m.Metadata.Digest] = true
-	g.live[m.Index.Digest] = true
+	mark(m.Metadata.Digest)
+	mark(m.Index.Digest)
 	x, err := g.store.Index(m)
 	if err != nil {
 		return err
 	}
 	for _, p := range x.Packs {
-		g.live[format.Digest{Algorithm: x.Algorithm, Sum: p.Sum}] = true
+		mark(format.Digest{Algorithm: x.Algorithm, Sum: p.Sum})
 	}
-	g.images[image] = true
+	g.images[image] = by
 	return nil
 }
