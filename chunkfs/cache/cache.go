@@ -51,6 +51,7 @@ type Cache struct {
 
 	room     room
 	evicting sync.Mutex // one eviction at a time
+	settled  bool       // there may be one; evicting's
 	mu       sync.Mutex
 	entries  map[format.Digest]*entry
 
@@ -134,9 +135,13 @@ func (c *Cache) Close() error {
 	return c.lock.Close()
 }
 
-// Settle says that the server has taken up what its predecessor left. Before it, images that were mounted Direct when the predecessor
-// died are left alone, since the kernel may still read them.
+// Settle says that the server has taken up what its predecessor left. Before it nothing is evicted, since it is not known yet what is
+// in use, and images that were SetDirect when the predecessor died are not removed, since the kernel may still read them.
 func (c *Cache) Settle() {
+	c.evicting.Lock()
+	c.settled = true
+	c.evicting.Unlock()
+	c.room.retry()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range c.entries {

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -20,8 +21,15 @@ func quiet() *logrus.Logger {
 	return l
 }
 
-// open opens a cache; close it before the next one of the directory.
+// open opens a cache of which nothing is in use; close it before the next one of the directory.
 func open(t testing.TB, dir string, quota int64) *Cache {
+	t.Helper()
+	c := reopen(t, dir, quota)
+	c.Settle()
+	return c
+}
+
+func reopen(t testing.TB, dir string, quota int64) *Cache {
 	t.Helper()
 	c, err := Open(Config{Dir: dir, Quota: quota, Log: quiet()})
 	if err != nil {
@@ -256,7 +264,7 @@ func TestSharing(t *testing.T) {
 
 	c = open(t, dir, 0)
 	m = add(t, c, b)
-	c.settled()
+	c.peers.Wait()
 	shared := 0
 	for k, x := range b.Decoded.Extents {
 		if got := m.Elsewhere(k, nil); got != nil {
@@ -310,3 +318,5 @@ func damage(t testing.TB, path string, at int64) {
 		t.Fatal(err)
 	}
 }
+
+func isFull(err error) bool { return errors.Is(err, ErrFull) }

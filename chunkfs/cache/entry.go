@@ -25,7 +25,7 @@ type entry struct {
 	pinned bool
 	used   time.Time
 	bytes  int64 // on the disk; without data while image is loaded
-	gone   bool  // deleted
+	gone   bool  // deleted; set with loading held too
 }
 
 func (e *entry) path(name string) string { return filepath.Join(e.dir, name) }

@@ -10,6 +10,9 @@ import (
 // evict frees about so many bytes, if it can: first of images that are not in use, the longest unused first; for a reader also chunks of
 // images in use that nobody has wanted for as long as the working set. It returns how many bytes of chunks went. Cache.evicting is held.
 func (c *Cache) evict(bytes int64, u Urgency) int64 {
+	if !c.settled {
+		return 0
+	}
 	freed := int64(0)
 	for _, e := range c.idleEntries(false) {
 		if freed >= bytes {

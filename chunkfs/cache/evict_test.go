@@ -195,7 +195,7 @@ func TestDirectOutlivesTheServer(t *testing.T) {
 	}
 	shut(t, c) // as if killed
 
-	c = open(t, dir, 700<<10)
+	c = reopen(t, dir, 700<<10)
 	defer shut(t, c)
 	n := add(t, c, b)
 	defer n.Release()
@@ -207,7 +207,6 @@ func TestDirectOutlivesTheServer(t *testing.T) {
 		t.Fatalf("the kernel would read wrong bytes: %v", err)
 	}
 	c.Settle()
-	c.room.retry()
 	fill(t, n, b, Wanted)
 	if !n.Complete() {
 		t.Error("nothing was evicted after the server settled")

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -24,16 +25,31 @@ func (c *Cache) Add(ctx context.Context, image format.Digest, manifest, index, m
 	if err != nil {
 		return nil, fmt.Errorf("add image %s to the chunk cache: %w", image, err)
 	}
-	e := c.entry(image)
-	e.loading.Lock()
+	// Room is made by the quota, and once more if the file system has less than that; but no image is refused for the quota's sake.
+	size := int64(len(manifest) + len(index) + len(plain))
+	if c.reserve(size, Wanted) {
+		c.room.written(size)
+	}
+	m, err := c.put(image, k, manifest, index, plain)
+	if noSpace(err) && c.makeSpace(size, Wanted) {
+		m, err = c.put(image, k, manifest, index, plain)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("add image %s to the chunk cache: %w", image, err)
+	}
+	return m, nil
+}
+
+// put writes the files of an image and begins a use of it.
+func (c *Cache) put(image format.Digest, k known, manifest, index, metadata []byte) (m *Image, err error) {
+	e := c.lockEntry(image)
 	defer e.loading.Unlock()
-	var m *Image
-	if err = e.write(manifest, index, plain); err == nil {
+	if err = e.write(manifest, index, metadata); err == nil {
 		m, err = c.begin(e, k)
 	}
 	if err != nil {
 		c.abandon(e)
-		return nil, fmt.Errorf("add image %s to the chunk cache: %w", image, err)
+		return nil, err
 	}
 	return m, nil
 }
@@ -75,16 +91,22 @@ func (c *Cache) Lookup(ctx context.Context, image format.Digest) (*Image, error)
 	return c.begin(e, k)
 }
 
-// entry finds or makes the entry of an image.
-func (c *Cache) entry(image format.Digest) *entry {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e := c.entries[image]
-	if e == nil {
-		e = &entry{cache: c, digest: image, dir: c.images + "/" + imageName(image)}
-		c.entries[image] = e
+// lockEntry finds or makes the entry of an image, and takes its lock.
+func (c *Cache) lockEntry(image format.Digest) *entry {
+	for {
+		c.mu.Lock()
+		e := c.entries[image]
+		if e == nil {
+			e = &entry{cache: c, digest: image, dir: filepath.Join(c.images, imageName(image))}
+			c.entries[image] = e
+		}
+		c.mu.Unlock()
+		e.loading.Lock()
+		if !e.gone { // it is set with this lock held
+			return e
+		}
+		e.loading.Unlock()
 	}
-	return e
 }
 
 // begin starts a use of an image whose files are right. entry.loading is held.
@@ -104,20 +126,27 @@ func (c *Cache) begin(e *entry, k known) (*Image, error) {
 // load opens the data of an image, unless it is open, and refs it. entry.loading is held.
 func (c *Cache) load(e *entry, k known) (*Image, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e.gone {
+	m, gone := e.image, e.gone
+	if m != nil {
+		e.refs++
+	}
+	c.mu.Unlock()
+	if m != nil {
+		return m, nil
+	}
+	if gone {
 		return nil, fault.New(fault.NotFound, "image %s has been removed from the chunk cache just now", e.digest)
 	}
-	if e.image == nil {
-		m, err := openImage(e, k)
-		if err != nil {
-			return nil, err
-		}
-		e.image = m
-		e.bytes = allocated(e.dir) - m.allocated()
+	m, err := openImage(e, k)
+	if err != nil {
+		return nil, err
 	}
+	rest := allocated(e.dir) - m.allocated()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e.image, e.bytes = m, rest
 	e.refs++
-	return e.image, nil
+	return m, nil
 }
 
 // loadPeers loads images that nobody uses, in the background, so that those in use can share with them.

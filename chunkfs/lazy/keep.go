@@ -61,6 +61,18 @@ func (d *Device) give(f *flight, refused []int, plain []byte) {
 	}
 }
 
+// retry puts what was in memory into the cache if there is room for it by now.
+func (d *Device) retry(w *wait) {
+	for _, r := range w.refused {
+		if d.image.Fill(r.extent, r.plain, d.cfg.Verify, cache.Wanted) != nil {
+			return
+		}
+		d.mu.Lock()
+		d.recent.drop(d.index.Extents[r.extent].Chunk)
+		d.mu.Unlock()
+	}
+}
+
 // recent keeps chunks that the cache had no room for, since the next read is often of the same one. Its methods are called with
 // Device.mu held.
 type recent struct {
@@ -80,6 +92,15 @@ func (r *recent) get(chunk uint32) []byte {
 		}
 	}
 	return nil
+}
+
+func (r *recent) drop(chunk uint32) {
+	r.chunks = slices.DeleteFunc(r.chunks, func(c recentChunk) bool {
+		if c.chunk == chunk {
+			r.size -= int64(len(c.plain))
+		}
+		return c.chunk == chunk
+	})
 }
 
 func (r *recent) put(chunk uint32, plain []byte) {

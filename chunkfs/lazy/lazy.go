@@ -30,7 +30,7 @@ type Config struct {
 	Origins   origin.Fetcher // the caller closes it after Close
 	Verify    bool           // check the digest of every chunk that comes; else only its form and size
 	ReadAhead int64          // bytes that are fetched ahead of one sequential reader at most; 0: 4 MiB; -1: none
-	Parallel  int            // requests ahead of readers at once, beside those that readers wait for; 0: 8
+	Parallel  int            // requests ahead of readers at once, beside those that readers wait for; 0: 16
 	Memory    int64          // bytes of memory for readers that wait, and for chunks that the cache has no room for; 0: 64 MiB
 	Log       *logrus.Logger
 }
@@ -75,7 +75,7 @@ func Open(cfg Config) (*Device, error) {
 		return nil, fault.New(fault.Invalid, "a device needs an image, origins, and nothing negative but ReadAhead")
 	}
 	def(&cfg.ReadAhead, 4<<20)
-	def(&cfg.Parallel, 8)
+	def(&cfg.Parallel, 16)
 	def(&cfg.Memory, 64<<20)
 	if cfg.Log == nil {
 		cfg.Log = logrus.StandardLogger()

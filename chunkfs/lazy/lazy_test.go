@@ -30,11 +30,15 @@ type rig struct {
 }
 
 type setup struct {
-	image  chunktest.Options
-	quota  int64
-	dir    string
-	config Config
-	origin func(o *chunktest.Origin)
+	image chunktest.Options
+	quota int64
+	// workingSet is that of the cache.
+	workingSet time.Duration
+	dir        string
+	config     Config
+	origin     func(o *chunktest.Origin)
+	// fetcher, if any, is asked in place of the origin in memory.
+	fetcher origin.Fetcher
 }
 
 func newRig(t testing.TB, s setup) *rig {
@@ -50,13 +54,17 @@ func newRig(t testing.TB, s setup) *rig {
 		s.origin(r.origin)
 	}
 	var err error
-	if r.cache, err = cache.Open(cache.Config{Dir: s.dir, Quota: s.quota, Log: log}); err != nil {
+	if r.cache, err = cache.Open(cache.Config{Dir: s.dir, Quota: s.quota, WorkingSet: s.workingSet, Log: log}); err != nil {
 		t.Fatal(err)
 	}
+	r.cache.Settle()
 	if r.image, err = r.cache.Add(t.Context(), r.want.Digest, r.want.Manifest, r.want.Index, r.want.Metadata); err != nil {
 		t.Fatal(err)
 	}
 	s.config.Image, s.config.Origins, s.config.Log = r.image, r.origin, log
+	if s.fetcher != nil {
+		s.config.Origins = s.fetcher
+	}
 	if r.Device, err = Open(s.config); err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +320,7 @@ func TestCorruptChunks(t *testing.T) {
 func TestEverythingAtOnce(t *testing.T) {
 	chance := func(n int) bool { return rand.IntN(n) == 0 }
 	s := setup{
-		image: chunktest.Options{Chunks: 300, Holes: true, Repeats: true, Codec: format.Zstd}, quota: 500 << 10,
+		image: chunktest.Options{Chunks: 300, Holes: true, Repeats: true, Codec: format.Zstd}, quota: 500 << 10, workingSet: 1,
 		config: Config{Verify: true, Memory: 1 << 20, ReadAhead: 256 << 10},
 		origin: func(o *chunktest.Origin) {
 			o.Before = func(context.Context, origin.Fetch) error {
@@ -346,6 +354,9 @@ func TestEverythingAtOnce(t *testing.T) {
 	}
 	if seen := r.StopTrace(); len(seen) == 0 {
 		t.Error("nothing was traced")
+	}
+	if r.cache.Stats().Evicted == 0 {
+		t.Error("nothing was evicted")
 	}
 }
 

@@ -15,6 +15,11 @@ type prefetch struct {
 	full  time.Time // when the cache last had no room
 }
 
+// replaying says that a trace is being replayed.
+func (p *prefetch) replaying() bool {
+	return p.trace != nil && p.trace.over.Load() < p.trace.total.Load()
+}
+
 // tally is how far something is, in stored bytes.
 type tally struct {
 	total, done, over atomic.Int64 // over: done, or given up

@@ -111,6 +111,13 @@ type wait struct {
 	// What the cache had no room for. Then the whole answer comes from memory.
 	bytes []byte
 	got   []bool // by extent, from first on
+	// What it had no room for before, and was still in memory. The cache is asked again.
+	refused []refusal
+}
+
+type refusal struct {
+	extent int
+	plain  []byte
 }
 
 // put copies the part of an extent that the reader wants.
@@ -158,6 +165,7 @@ func (d *Device) join(w *wait, last int) error {
 	if err != nil {
 		return err
 	}
+	d.retry(w)
 	d.fly(d.local(mine))
 	return nil
 }
@@ -182,6 +190,7 @@ func (d *Device) board(w *wait, last int) (mine []*flight, err error) {
 		missed = true
 		if plain := d.recent.get(chunk); plain != nil {
 			w.put(i, d.index.Start(i), plain)
+			w.refused = append(w.refused, refusal{i, plain})
 			continue
 		}
 		f := d.flight(chunk, i)
