@@ -12,8 +12,8 @@ import (
 
 // What the entries of an archive may take of memory, all together: more than any root file system has.
 const (
-	maxEntries = 16 << 20
-	maxMeta    = 2 << 30 // bytes of names, link targets and extended attributes
+	maxEntries = 10_000_000
+	maxMeta    = 1 << 30 // bytes of names, link targets and extended attributes
 	maxHops    = 40      // symbolic links in one path, as in the kernel
 )
 

@@ -79,7 +79,7 @@ func makeTree(t testing.TB) string {
 	file("etc/passwd", []byte("root:x:0:0::/:/bin/sh\n"), 0o644)
 	file("block", noise(4096), 0o444)
 	file("odd", noise(131072+4097), 0o600)
-	file("big", noise(3<<20+17), 0o644)
+	file("big", noise(1<<20+17), 0o644)
 	file("bin/su", noise(5000), 0o4755)
 	file("bin/wall", noise(100), 0o2755)
 	file("bin/ping", noise(200), 0o755)
