@@ -186,10 +186,16 @@ func widen(answer []byte) []byte {
 }
 
 func (c *conn) options() *fuse.MountOptions {
+	extra := uint64(fuse.CAP_NO_OPENDIR_SUPPORT)
+	if !c.full {
+		// EROFS reads device files directly and several pieces at once. Of a file system the reader is a process, which could not be killed
+		// while it waits for such reads.
+		extra |= fuse.CAP_ASYNC_DIO
+	}
 	return &fuse.MountOptions{
 		Name: "chunkfs", FsName: "windlass-chunkfs", MaxWrite: writeLimit, MaxBackground: background,
 		DisableReadDirPlus: !c.full, EnableAcl: c.full, EnableSymlinkCaching: true,
-		ExtraCapabilities:    fuse.CAP_NO_OPENDIR_SUPPORT | fuse.CAP_ASYNC_DIO,
+		ExtraCapabilities:    extra,
 		DisabledCapabilities: fuse.CAP_AUTO_INVAL_DATA | fuse.CAP_PASSTHROUGH,
 		Logger:               log.New(io.Discard, "", 0),
 	}

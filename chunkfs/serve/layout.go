@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"sort"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -129,7 +130,7 @@ func (l *layout) files(off, size int64, visit func(nid uint64, bytes int64)) {
 	}
 }
 
-// path is the path of an inode, as format.QuotePath writes it.
+// path is the path of an inode from the root of the image, without a slash before it, as format.QuotePath writes it.
 func (l *layout) path(nid uint64) string {
 	p := ""
 	for depth := 0; nid != l.root && depth < unix.PathMax; depth++ {
@@ -137,9 +138,10 @@ func (l *layout) path(nid uint64) string {
 		if !ok {
 			break
 		}
-		p = "/" + n.name + p
+		p = n.name + "/" + p
 		nid = n.dir
 	}
+	p = strings.TrimSuffix(p, "/")
 	return format.QuotePath(p)
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/windlass-hpc/windlass/chunkfs/control"
 	"github.com/windlass-hpc/windlass/chunkfs/keeper"
 	"github.com/windlass-hpc/windlass/chunkfs/lazy"
 	"github.com/windlass-hpc/windlass/internal/durable"
@@ -32,11 +33,26 @@ func TestMain(m *testing.M) {
 		err = keeper.Run(os.Args[1:])
 	case "memory":
 		err = serveMemory(os.Args[1])
+	case "run":
+		err = serveRun(os.Args[1], os.Args[2])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// serveRun is the server as it is. Where it is and which start it is, it writes down for waitStart.
+func serveRun(runDir, cacheDir string) error {
+	start := os.Getenv("WINDLASS_KEEPER_START")
+	go func() {
+		place := control.PlaceIn(runDir)
+		for (control.Client{Socket: place.Socket()}).Ping(context.Background()) != nil {
+			time.Sleep(time.Millisecond)
+		}
+		_ = durable.WriteFile(context.Background(), filepath.Join(string(place), "pid"), fmt.Appendf(nil, "%d %s", os.Getpid(), start), 0o600)
+	}()
+	return Run(context.Background(), Config{RunDir: runDir, CacheDir: cacheDir})
 }
 
 // memory is a device whose content is made up: each 8 bytes tell where they are.

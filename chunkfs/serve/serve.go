@@ -102,22 +102,25 @@ const grace = time.Second
 // await waits until there is no reason to go on.
 func (s *server) await(ctx context.Context) {
 	young := time.After(grace)
-	asked := ctx.Done()
-	for {
+	for asked := false; ; {
 		s.mu.Lock()
-		idle := len(s.seats) == 0 && (s.holds == 0 && young == nil || asked == nil)
+		idle := len(s.seats) == 0 && (s.holds == 0 && young == nil || asked)
 		s.ending = s.ending || idle
 		over, changed := s.ending, s.changed
 		s.mu.Unlock()
 		if over {
 			return
 		}
+		end := ctx.Done()
+		if asked {
+			end = nil
+		}
 		select {
 		case <-changed:
 		case <-young:
 			young = nil
-		case <-asked:
-			asked = nil
+		case <-end:
+			asked = true
 			s.mu.Lock()
 			if n := len(s.seats); n > 0 {
 				s.log.WithField("mounts", n).Warn("asked to end, and goes on until the last mount is closed")

@@ -169,7 +169,7 @@ func same(a, b control.Open) bool {
 }
 
 // make does all that an Open asks for, or nothing.
-func (s *server) make(ctx context.Context, o control.Open) (m *mount, err error) {
+func (s *server) make(ctx context.Context, o control.Open) (_ *mount, err error) {
 	rec := &record{Open: o, Node: newNode()}
 	var u undo.Stack
 	defer func() { err = u.Unwind(ctx, err) }()
@@ -177,7 +177,8 @@ func (s *server) make(ctx context.Context, o control.Open) (m *mount, err error)
 	if err := s.write(ctx, rec); err != nil {
 		return nil, err
 	}
-	if m, err = s.begin(ctx, rec); err != nil {
+	m, err := s.begin(ctx, rec)
+	if err != nil {
 		return nil, err
 	}
 	u.Push("give up image "+rec.Image.String(), func(context.Context) error { m.release(); return nil })
