@@ -12,8 +12,10 @@ import (
 type settings struct{ noOpen, noOpenDir atomic.Bool }
 
 // Init learns whether opens can be left out.
-func (f *fs) Init(server *fuse.Server) {
-	flags := server.KernelSettings().Flags64()
+func (f *fs) Init(server *fuse.Server) { f.Kernel(server.KernelSettings().Flags64()) }
+
+// Kernel is Init for a server that is not go-fuse's: flags are those of the kernel's INIT.
+func (f *fs) Kernel(flags uint64) {
 	f.settings.noOpen.Store(flags&fuse.CAP_NO_OPEN_SUPPORT != 0)
 	f.settings.noOpenDir.Store(flags&fuse.CAP_NO_OPENDIR_SUPPORT != 0)
 }
