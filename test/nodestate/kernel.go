@@ -148,7 +148,9 @@ func sockets(f filter) ([]Item, error) {
 // layout, which belong to every instance that ever ran.
 func files(f filter) ([]Item, error) {
 	layout := map[string]bool{".": true, "lock": true, "sequence": true,
-		"records": true, "mounts": true, "scratch": true, "containers": true}
+		"records": true, "mounts": true, "scratch": true, "containers": true,
+		// What the chunkfs server leaves when nothing is mounted: its log, and the locks that say that nobody runs.
+		"chunkfs": true, "chunkfs/keeper.lock": true, "chunkfs/start.lock": true, "chunkfs/server.log": true, "chunkfs/keeper.log": true}
 	_, err := os.Lstat(f.runDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
