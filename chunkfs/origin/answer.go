@@ -42,7 +42,9 @@ func acceptPart(w want, resp *http.Response, body *stream, s *site) (*content, e
 	case !ok:
 		return nil, nonsense(resp, "with Content-Range "+s.secrets.quote(ranges[0]))
 	case from != w.from || to != end || w.size >= 0 && size != w.size:
-		return nil, nonsense(resp, fmt.Sprintf("with Content-Range %s where bytes %d-%d of %s were asked for", s.secrets.quote(ranges[0]), w.from, end-1, sizeText(w.size)))
+		f := nonsense(resp, fmt.Sprintf("with Content-Range %s where bytes %d-%d of %s were asked for", s.secrets.quote(ranges[0]), w.from, end-1, sizeText(w.size)))
+		f.size = w.size >= 0 && size != w.size
+		return nil, f
 	case resp.ContentLength >= 0 && resp.ContentLength != end-w.from:
 		return nil, nonsense(resp, fmt.Sprintf("with %d bytes in the place of %d", resp.ContentLength, end-w.from))
 	}
@@ -57,8 +59,10 @@ func acceptWhole(w want, resp *http.Response, body *stream, s *site) (*content, 
 		return body.content(0, length, length, true), nil
 	}
 	if length != w.size {
-		return nil, nonsense(resp, fmt.Sprintf("of type %s with %s bytes where a file of %d was asked for",
+		f := nonsense(resp, fmt.Sprintf("of type %s with %s bytes where a file of %d was asked for",
 			s.secrets.quote(resp.Header.Get("Content-Type")), sizeText(length), w.size))
+		f.size = true
+		return nil, f
 	}
 	if !w.whole {
 		s.ranges(false)

@@ -30,7 +30,9 @@ func (d directory) open(_ context.Context, w want, s *site) (*content, error) {
 	}
 	if w.size >= 0 && size != w.size {
 		f.Close()
-		return nil, failed(bad, fault.Backend, "%s has %d bytes, not %d", w.path, size, w.size).hinted(hintStore)
+		f := failed(bad, fault.Backend, "%s has %d bytes, not %d", w.path, size, w.size).hinted(hintStore)
+		f.size = true
+		return nil, f
 	}
 	s.answer(time.Since(began))
 	end := size

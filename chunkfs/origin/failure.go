@@ -42,6 +42,7 @@ type failure struct {
 	text    string
 	hint    string
 	after   time.Duration // as the server asks; 0: it does not
+	size    bool          // it says that the file has another size
 }
 
 func (f *failure) Error() string { return f.text }

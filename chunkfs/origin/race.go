@@ -24,6 +24,17 @@ type job struct {
 	done func() bool
 }
 
+// strikes are what a verdict costs an origin in this job.
+func (j *job) strikes(v verdict) int {
+	switch {
+	case j.only != nil && v == again:
+		return credit / 2
+	case j.only != nil, j.prompt && v == missing:
+		return credit
+	}
+	return v.strikes()
+}
+
 // race gets a job done: by one attempt where all goes well, by others when it fails, and by several at once when it is slow. It is used
 // by one goroutine; attempts run in their own.
 type race struct {
@@ -183,12 +194,8 @@ func (r *race) took(res result) error {
 		r.pauses = 0
 	}
 	r.failures[s.index] = f
-	r.strikes[s.index] += f.verdict.strikes()
-	if f.verdict == again && r.job.only != nil {
-		r.strikes[s.index]++
-	}
+	r.strikes[s.index] += r.job.strikes(f.verdict)
 	if f.verdict == missing && r.job.prompt {
-		r.strikes[s.index] = credit
 		s.worked() // it answers; that it has not got this is nothing bad
 		return nil
 	}

@@ -71,7 +71,7 @@ func (s *stream) Read(p []byte) (int, error) {
 func (s *stream) ended(err error) bool { return errors.Is(err, io.EOF) }
 
 func (s *stream) short() error {
-	return failed(again, fault.Backend, "the answer ended after %d bytes, too early", s.total).hinted(hintSlow)
+	return failed(again, fault.Unavailable, "the answer ended after %d bytes, too early", s.total).hinted(hintSlow)
 }
 
 // tail looks for the end where the end must be. A whole file that was read in the place of a part goes on, and is left there.

@@ -229,7 +229,7 @@ func connError(s *site, err error) *failure {
 		return failed(bad, fault.Backend, "%.300s", text).hinted(hintCert)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return failed(again, fault.Timeout, "%.300s", text).hinted(hintSlow)
-	case errors.As(err, &op):
+	case errors.As(err, &op), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return failed(again, fault.Unavailable, "%.300s", text).hinted(hintSlow)
 	}
 	return failed(again, fault.Backend, "%.300s", text).hinted(hintSlow)

@@ -140,10 +140,10 @@ func (r *rest) try(ctx context.Context, a *attempt) error {
 	}
 }
 
-// dispute ends the job when an origin answers otherwise than the one that gave the head: nobody knows which of them is wrong.
+// dispute ends the job when an origin has the file in another size than the one that gave the head: nobody knows which of them is wrong.
 func (r *rest) dispute(err error, a *attempt) error {
 	var f *failure
-	if errors.As(err, &f) && f.verdict == bad && a.race.job.only == nil && len(a.site.set.sites) > 1 {
+	if errors.As(err, &f) && f.size && a.race.job.only == nil && len(a.site.set.sites) > 1 {
 		return &fatal{fault.Hintf(fault.New(f.kind, "%s: %s: %s", a.race.job.what, a.site.name, f.text), "%s", f.hint)}
 	}
 	return err

@@ -8,14 +8,14 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-
-	"golang.org/x/net/http2"
+	"time"
 )
 
 // Script is one way to behave badly. Without any of the functions the server behaves well.
@@ -123,11 +123,45 @@ func (s *Server) serveTLS(c net.Conn, h2 bool) {
 		return
 	}
 	if tc.ConnectionState().NegotiatedProtocol == "h2" {
-		(&http2.Server{}).ServeConn(tc, &http2.ServeConnOpts{Handler: http.HandlerFunc(s.handler)})
+		s.serveH2(tc)
 		return
 	}
 	s.serveHTTP(tc)
 }
+
+func (s *Server) serveH2(c *tls.Conn) {
+	l := &single{conn: c, ended: make(chan struct{})}
+	srv := &http.Server{Handler: http.HandlerFunc(s.handler), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute,
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateClosed {
+				close(l.ended)
+			}
+		}}
+	_ = srv.Serve(l)
+}
+
+// single is a listener with one connection, which is there already.
+type single struct {
+	conn  net.Conn
+	taken bool
+	ended chan struct{}
+}
+
+// Accept gives the connection, and after that an error when it has ended.
+func (l *single) Accept() (net.Conn, error) {
+	if l.taken {
+		<-l.ended
+		return nil, net.ErrClosed
+	}
+	l.taken = true
+	return l.conn, nil
+}
+
+// Addr is the connection's.
+func (l *single) Addr() net.Addr { return l.conn.LocalAddr() }
+
+// Close does nothing: the connection ends by itself.
+func (l *single) Close() error { return nil }
 
 // handler is the good server for HTTP/2.
 func (s *Server) handler(w http.ResponseWriter, r *http.Request) {
