@@ -47,7 +47,7 @@ func openImage(e *entry, k known) (*Image, error) {
 	if err == nil {
 		fresh := info.Size() == 0
 		if m.present, err = openPresent(e.path(presentFile), len(m.extents)); err == nil {
-			err = m.size0(fresh || m.present.fresh)
+			err = m.begin(fresh || m.present.fresh)
 		}
 	}
 	if err != nil {
@@ -59,8 +59,8 @@ func openImage(e *entry, k known) (*Image, error) {
 	return m, nil
 }
 
-// size0 gives data its size and every extent its first state. What is there without the hint of present is of no use: it is freed.
-func (m *Image) size0(fresh bool) error {
+// begin gives data its size and every extent its first state. What is there without the hint of present is of no use: it is freed.
+func (m *Image) begin(fresh bool) error {
 	if fresh {
 		if err := m.data.Truncate(0); err != nil {
 			return err
