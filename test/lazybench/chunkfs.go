@@ -74,11 +74,11 @@ func (c *chunkfs) fill(ctx context.Context) error {
 		return err
 	}
 	for {
-		var m models.Mount
-		if err := c.call(ctx, http.MethodGet, fmt.Sprintf("/imageapi/v1/mount?id=%d", c.id), nil, &m); err != nil {
+		var all []models.Mount
+		if err := c.call(ctx, http.MethodGet, fmt.Sprintf("/imageapi/v1/mount?id=%d", c.id), nil, &all); err != nil {
 			return err
 		}
-		if m.Chunkfs.Status != nil && m.Chunkfs.Status.Complete {
+		if len(all) == 1 && all[0].Chunkfs.Status != nil && all[0].Chunkfs.Status.Complete {
 			return c.lower(ctx)
 		}
 		time.Sleep(50 * time.Millisecond)
@@ -98,7 +98,7 @@ func (c *chunkfs) record(ctx context.Context, w workload) error {
 	if err != nil {
 		return err
 	}
-	server := control.Client{Socket: c.at("run/chunkfs/control.sock")}
+	server := control.Client{Socket: c.control()}
 	id := strconv.FormatInt(c.id, 10)
 	if err := server.StartTrace(ctx, id); err != nil {
 		return err
@@ -164,8 +164,17 @@ func (c *chunkfs) unmount() error {
 	defer cancel()
 	err := c.lower(ctx)
 	_ = ended(c.cmd)
+	// The server goes when nobody needs it any more; the next daemon is to start its own.
+	for ctx.Err() == nil {
+		if _, e := os.Stat(c.control()); e != nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	return err
 }
+
+func (c *chunkfs) control() string { return c.at("run/chunkfs/control.sock") }
 
 func (c *chunkfs) lower(ctx context.Context) error {
 	if c.id == 0 {

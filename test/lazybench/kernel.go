@@ -12,7 +12,7 @@ type directory struct{ s setting }
 
 func (d *directory) name() string                                    { return "ext4 directory" }
 func (d *directory) prepare(context.Context) error                   { return nil }
-func (d *directory) cold(context.Context, workload) error                      { return nil }
+func (d *directory) cold(context.Context, workload) error            { return nil }
 func (d *directory) mount(context.Context, workload) (string, error) { return d.s.tree, nil }
 func (d *directory) unmount() error                                  { return nil }
 func (d *directory) lazy() bool                                      { return false }

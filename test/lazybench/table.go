@@ -78,7 +78,9 @@ func complete(ctx context.Context, s setting, ready []subject) error {
 			if warm == nil {
 				warm = map[string][]sample{}
 			}
-			warm[sub.name()] = append(warm[sub.name()], again)
+			if err == nil {
+				warm[sub.name()] = append(warm[sub.name()], again)
+			}
 			return c, err
 		})
 		ratios(s, w.name+", cold", list, cold)
@@ -92,6 +94,7 @@ func complete(ctx context.Context, s setting, ready []subject) error {
 
 func coldAndWarm(ctx context.Context, sub subject, w workload) (cold, warm sample, err error) {
 	if err := sub.cold(ctx, w); err != nil {
+		_ = sub.unmount() // what cold had started
 		return cold, warm, err
 	}
 	dir, err := sub.mount(ctx, w)
@@ -145,6 +148,7 @@ func lazy(ctx context.Context, s setting, ready []subject, web *web, l link) err
 
 func nothingHere(ctx context.Context, web *web, sub subject, w workload) (got sample, err error) {
 	if err := sub.cold(ctx, w); err != nil {
+		_ = sub.unmount() // what cold had started
 		return got, err
 	}
 	if err := dropCaches(); err != nil {
