@@ -1,7 +1,6 @@
 package origin
 
 import (
-	"fmt"
 	"slices"
 	"time"
 )
@@ -44,11 +43,6 @@ func (r *race) look() {
 		r.start(s, true)
 	}
 	r.clock.Reset(r.set.opts.Timing.Longest)
-}
-
-// idle says that too little has come since the last look.
-func (a *attempt) idle() bool {
-	return !a.busy.Load() && a.moved.Load()-a.seen < a.site.set.opts.Limits.Progress
 }
 
 // another chooses the origin of a hedge: one that is not at work on this, or else the same again.
@@ -137,23 +131,3 @@ func (r *race) ranked() []*site {
 	slices.SortStableFunc(list, func(a, b *site) int { return rank[a.index] - rank[b.index] })
 	return list
 }
-
-// pace and count make an attempt a meter.
-func (a *attempt) pace(n int) int {
-	if a.race.job.class != Background {
-		return n
-	}
-	select {
-	case <-a.race.urgent:
-		return n
-	default:
-		return a.race.set.gate.pace(a.ctx, n, a.race.urgent)
-	}
-}
-
-func (a *attempt) count(n int) {
-	a.moved.Add(int64(n))
-	a.site.bytes.Add(int64(n))
-}
-
-func afterText(n int64) string { return fmt.Sprintf("after %d bytes", n) }

@@ -64,30 +64,6 @@ type result struct {
 	err error
 }
 
-// attempt is one request to one origin.
-type attempt struct {
-	site      *site
-	fresh     bool
-	race      *race
-	ctx       context.Context //nolint:containedctx // of this one attempt
-	cancel    context.CancelFunc
-	moved     atomic.Int64 // bytes of its body
-	seen      int64        // moved, when it was last looked at
-	slow      bool         // too little had come at that time
-	busy      atomic.Bool  // what has come is being taken
-	finishing atomic.Bool  // all is there, only the end of the answer is not; ends by itself
-}
-
-// complete is called by an attempt that has got what was missing.
-func (a *attempt) complete() {
-	a.finishing.Store(true)
-	a.race.winner.CompareAndSwap(nil, a.site)
-	select {
-	case a.race.ready <- struct{}{}:
-	default:
-	}
-}
-
 // maxLive is how many attempts there may be at once: the first, the hedge, and one that is replaced all the time.
 const maxLive = 3
 
@@ -153,7 +129,7 @@ func (r *race) start(s *site, fresh bool) {
 	r.live = append(r.live, a)
 	r.tried[s.index] = true
 	s.requests.Add(1)
-	r.set.work.Go(func() {
+	r.set.spawn(func() {
 		defer a.cancel()
 		err := r.job.try(a.ctx, a)
 		select {

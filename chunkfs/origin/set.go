@@ -22,8 +22,9 @@ type Set struct {
 
 	buffers buffers
 
-	mu   sync.Mutex
-	wake chan struct{} // closed and renewed when an origin may be asked that could not before
+	mu     sync.Mutex
+	closed bool
+	wake   chan struct{} // closed and renewed when an origin may be asked that could not before
 }
 
 var _ Fetcher = (*Set)(nil)
@@ -137,6 +138,9 @@ const closeTime = 5 * time.Second
 
 // Close ends what is under way and closes the connections.
 func (s *Set) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	s.cancel()
 	for _, site := range s.sites {
 		site.close()
@@ -148,6 +152,15 @@ func (s *Set) Close() error {
 		return nil
 	case <-time.After(closeTime):
 		return fault.New(fault.Busy, "close the origins: a read still hangs after %v", closeTime)
+	}
+}
+
+// spawn runs an attempt; not when the Set is closed, which the one who wants it learns from its context.
+func (s *Set) spawn(attempt func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.work.Go(attempt)
 	}
 }
 
