@@ -49,6 +49,9 @@ func TestTestsStayBelowTheChain(t *testing.T) {
 			continue
 		}
 		for _, dep := range ours(t, s) {
+			if s.pkg == "mount/chunk" && matches("chunkfs/...", dep) {
+				continue // its suite runs on the real server and on images that are built for it
+			}
 			if !matches(kind+"/...", dep) && !matches("internal/...", dep) && !matches("swagger/models", dep) && !matches("test/...", dep) {
 				t.Errorf("%s imports %s: not even a test of a driver knows its neighbours or the chain", s.name, dep)
 			}
