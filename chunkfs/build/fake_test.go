@@ -163,7 +163,7 @@ func everything(random bool) *fake {
 	f.file("zeros-inside", bytes.Join([][]byte{text(1, 70_000), make([]byte, 200_000), text(2, 70_000), make([]byte, 30_000), text(3, 10), make([]byte, 50_000)}, nil))
 	f.sparse("hole", 1<<40)
 	f.sparse("sparse", 3<<20+17, region{5000, noise(2, 100)}, region{5200, noise(3, 100_000)}, region{1 << 20, noise(4, 4096)}, region{3<<20 + 10, noise(5, 7)})
-	f.sparse("huge", 1<<40, region{0, text(1, 100)}, region{1<<39 + 12345, noise(6, 50_000)}, region{1<<40 - 3, []byte("end")})
+	f.sparse("huge", 1<<34, region{0, text(1, 100)}, region{1<<33 + 12345, noise(6, 50_000)}, region{1<<34 - 3, []byte("end")})
 	f.sparse("sparse-small", 9000, region{4000, []byte("x")})
 	f.file("empty", nil)
 	linked := f.file("link-a", text(8, 50_000))
