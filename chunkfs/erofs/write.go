@@ -53,6 +53,8 @@ type writer struct {
 	out  *bufio.Writer // keeps the first error
 	off  int64
 	head []byte // block 0 until it is whole, since the checksum in front is of all of it
+	zero [BlockSize]byte
+	code [extendedSize]byte // an inode that is being encoded
 }
 
 func (w *writer) write(b []byte) {
@@ -69,9 +71,8 @@ func (w *writer) write(b []byte) {
 }
 
 func (w *writer) pad(to int64) {
-	var zero [BlockSize]byte
 	for w.off < to {
-		w.write(zero[:min(to-w.off, BlockSize)])
+		w.write(w.zero[:min(to-w.off, BlockSize)])
 	}
 }
 

@@ -29,7 +29,8 @@ func (w *writer) inode(at *placed) {
 
 // encode is the inode itself, always of the extended kind: the compact one has no time of its own.
 func (w *writer) encode(at *placed) []byte {
-	b, le, n := make([]byte, extendedSize), binary.LittleEndian, at.node
+	w.code = [extendedSize]byte{}
+	b, le, n := w.code[:], binary.LittleEndian, at.node
 	le.PutUint16(b[inFormat:], formatExtended|uint16(at.layout)<<layoutShift)
 	if at.xattrs > 0 {
 		le.PutUint16(b[inXattrs:], uint16((at.xattrs-xattrHeader)/xattrAlign+1))

@@ -43,6 +43,8 @@ var all = []testCase{
 	{name: "loop", pkg: "attach/loop", asked: true, tools: []string{"sfdisk", "partx", "mkfs.ext4", "losetup"}},
 	{name: "bind", pkg: "mount/bind", asked: true},
 	{name: "tmpfs", pkg: "mount/tmpfs", asked: true},
+	{name: "erofs", pkg: "chunkfs/erofs", asked: true, tools: []string{"mkfs.erofs", "fsck.erofs", "dump.erofs"}},
+	{name: "fusefs", pkg: "chunkfs/fusefs", asked: true},
 }
 
 // wanted are the packages and tests that -run asks for, TestGuest/PACKAGE/TEST, or those of every day.
