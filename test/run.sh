@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 
-all=(packages rootfs build lint generated unit contract crash guest)
+all=(packages rootfs build lint generated unit lazy contract crash guest)
 sections=("$@")
 [ $# -gt 0 ] || sections=("${all[@]}")
 
@@ -25,7 +25,15 @@ lint() { test/lint.sh; }
 generated() { go run ./swagger/generate -check; }
 
 # Concurrent code is everywhere, so all of it runs under the race detector. -p 2: tests share loop devices, cgroups and two cores.
-unit() { gotest -race -p 2 -timeout 6m ./...; }
+# What is in lazy is too slow with it, or has to be in time.
+unit() {
+	local packages
+	mapfile -t packages < <(go list ./... | grep -vE '/test/(lazyfs|corrupt)$')
+	gotest -race -p 2 -timeout 8m "${packages[@]}"
+}
+
+# Whole-system tests of chunkfs, one after the other: they measure how long readers wait.
+lazy() { gotest -p 1 -timeout 10m ./test/evilorigin ./test/lazyfs ./test/corrupt; }
 
 # A module of its own: it speaks to the daemon through the forerunner's generated client.
 contract() { (cd test/contract && gotest -timeout 6m ./...); }
