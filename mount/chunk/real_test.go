@@ -1,6 +1,7 @@
 package chunk_test
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -128,6 +129,7 @@ func TestDriver(t *testing.T) {
 	t.Run("lazy, from loop devices", func(t *testing.T) { conform(t, "lazy", tmpfs(t)) })
 	t.Run("a server that is killed", killedServer)
 	t.Run("server and keeper killed", killedBoth)
+	t.Run("a server that hangs", hangingServer)
 }
 
 func conform(t *testing.T, mode, cacheDir string) {
@@ -267,5 +269,59 @@ func killedBoth(t *testing.T) {
 	}
 	if infos, err := mountinfo.Below(r.cfg.RunDir); err != nil || len(infos) > 1 {
 		t.Errorf("%d mounts in the run directory, %v", len(infos), err)
+	}
+}
+
+// hangingServer stops the server, so that it answers nobody: unmounting waits for it no longer than it is told to.
+func hangingServer(t *testing.T) {
+	r := begin(t, t.TempDir())
+	url := published(t)
+	for _, mode := range []string{"lazy", "fuse"} {
+		target := mounttest.Place(t)
+		a, err := r.driver.Mount(t.Context(), 1, realSpec(url, mode), nil, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, server := r.running(t)
+		signal(t, server, unix.SIGSTOP)
+		unmount := func(force bool) error {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			return r.driver.Unmount(ctx, a, force)
+		}
+		if mode == "lazy" {
+			if err := unmount(false); !fault.Is(err, fault.Timeout) {
+				t.Errorf("lazy: unmount: %v (%s), want a timeout", err, fault.KindOf(err))
+			}
+		} else {
+			reader := make(chan error, 1)
+			go func() {
+				_, err := os.ReadFile(filepath.Join(target.Dir, "large"))
+				reader <- err
+			}()
+			if err := unmount(true); err != nil {
+				t.Errorf("fuse: unmount by force: %v", err)
+			}
+			if err := <-reader; err == nil {
+				t.Error("fuse: who read has got what nobody could serve")
+			}
+		}
+		if at, err := fsmount.At(target.Dir); err != nil || at != nil {
+			t.Errorf("%s: still mounted: %+v, %v", mode, at, err)
+		}
+		signal(t, server, unix.SIGCONT)
+		if err := r.driver.Unmount(t.Context(), a, false); err != nil { // what is left of it goes now
+			t.Errorf("%s: unmount again: %v", mode, err)
+		}
+		if _, state, err := r.driver.Probe(t.Context(), 1, nil, target); err != nil || state != mount.Gone {
+			t.Errorf("%s: probe at the end: state %d, %v", mode, state, err)
+		}
+	}
+}
+
+func signal(t *testing.T, pid int, s unix.Signal) {
+	t.Helper()
+	if err := unix.Kill(pid, s); err != nil {
+		t.Fatal(err)
 	}
 }

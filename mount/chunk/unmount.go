@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/chunkfs/control"
 	"github.com/windlass-hpc/windlass/internal/fault"
@@ -59,9 +60,9 @@ func (d *Driver) cutOff(ctx context.Context, a mount.Active) error {
 		return ctx.Err()
 	}
 	return step.Do(ctx, "chunkfs.abort", func(context.Context) error {
-		// The directory of the connection has the minor number of the file system's device as its name.
-		err := os.WriteFile(fmt.Sprintf("/sys/fs/fuse/connections/%d/abort", at.Minor), []byte("1"), 0)
-		if err != nil && !os.IsNotExist(err) {
+		// It aborts the connection, and unmounts when nobody has anything open.
+		err := unix.Unmount(a.Target.Dir, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW)
+		if err != nil && !errors.Is(err, unix.EBUSY) {
 			return fmt.Errorf("abort the FUSE connection of mount %d: %w", a.ID, err)
 		}
 		return nil
