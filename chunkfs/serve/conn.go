@@ -195,6 +195,7 @@ func (c *conn) options() *fuse.MountOptions {
 	return &fuse.MountOptions{
 		Name: "chunkfs", FsName: "windlass-chunkfs", MaxWrite: writeLimit, MaxBackground: background,
 		DisableReadDirPlus: !c.full, EnableAcl: c.full, EnableSymlinkCaching: true,
+		IDMappedMount:        c.full, // containers with user namespaces; the kernel checks permissions
 		ExtraCapabilities:    extra,
 		DisabledCapabilities: fuse.CAP_AUTO_INVAL_DATA | fuse.CAP_PASSTHROUGH,
 		Logger:               log.New(io.Discard, "", 0),

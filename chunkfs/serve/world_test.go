@@ -169,11 +169,7 @@ func (w *world) mount(o control.Open) control.Opened {
 	if opened.Mode == control.FUSE {
 		return opened
 	}
-	mnt, err := fsmount.Create(w.t.Context(), "erofs", []fsmount.Option{{Key: "source", Value: opened.Metadata}, {Key: "device", Value: opened.Device},
-		{Key: "ro", Flag: true}, {Key: "directio", Flag: true}}, unix.MOUNT_ATTR_RDONLY)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	mnt := mountErofs(w.t, opened)
 	defer mnt.Close()
 	if err := fsmount.Move(w.t.Context(), mnt, o.Target); err != nil {
 		w.t.Fatal(err)
