@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -67,7 +68,9 @@ func begin(t *testing.T, cacheDir string) real {
 		for deadline := time.Now().Add(20 * time.Second); r.starter.Alive(); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				log, _ := os.ReadFile(r.starter.Place().Log())
-				t.Fatalf("the server goes on although nobody needs it:\n%s", log)
+				t.Errorf("the server goes on although nobody needs it:\n%s", log)
+				r.killAll(t)
+				break
 			}
 		}
 		mounttest.NoLeak(t, r.cfg.RunDir)
@@ -163,6 +166,16 @@ func hostile(t testing.TB, url, mode string) []mounttest.Hostile {
 // running gives the pids of keeper and server.
 func (r real) running(t *testing.T) (keeper, server int) {
 	t.Helper()
+	keeper, server = r.processes(t)
+	if keeper == 0 || server == 0 {
+		t.Fatalf("keeper %d, server %d", keeper, server)
+	}
+	return keeper, server
+}
+
+// processes looks for keeper and server; 0 is the pid of one that there is not.
+func (r real) processes(t *testing.T) (keeper, server int) {
+	t.Helper()
 	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
@@ -172,24 +185,25 @@ func (r real) running(t *testing.T) (keeper, server int) {
 		if !strings.Contains(string(cmd), r.cfg.RunDir+"\x00") {
 			continue
 		}
-		pid := pidOf(path)
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 		if strings.Contains(string(cmd), "keeper\x00--lock") {
 			keeper = pid
 		} else if strings.Contains(string(cmd), "chunkfs\x00serve\x00") {
 			server = pid
 		}
 	}
-	if keeper == 0 || server == 0 {
-		t.Fatalf("keeper %d, server %d", keeper, server)
-	}
 	return keeper, server
 }
 
-func pidOf(path string) (pid int) {
-	for _, c := range filepath.Base(filepath.Dir(path)) {
-		pid = pid*10 + int(c-'0')
+// killAll ends what a test that failed has left.
+func (r real) killAll(t *testing.T) {
+	t.Helper()
+	keeper, server := r.processes(t)
+	for _, pid := range []int{keeper, server} {
+		if pid != 0 {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
 	}
-	return pid
 }
 
 // killedServer kills the server under readers, and while a mount is taken down.
