@@ -91,7 +91,8 @@ func (a *app) root() *cobra.Command {
 		Use:   "windlass",
 		Short: "Raise system images on compute nodes: attach, mount, run",
 		Long: `windlass raises system images on compute nodes, link by link: attach (a block device), mount (a file system on it) and container
-(a system container that runs in it). "windlass serve" is the daemon; the other commands talk to it.`,
+(a system container that runs in it). "windlass serve" is the daemon; the other commands talk to it, but for "windlass image", which looks
+after images by itself.`,
 		Example: `  windlass serve
   windlass run -d --name web --image /images/debian.sqsh --systemd
   windlass tree web
@@ -118,9 +119,11 @@ func (a *app) root() *cobra.Command {
 	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp)))
 
 	root.AddGroup(&cobra.Group{ID: "raise", Title: "Raise and take down:"}, &cobra.Group{ID: "life", Title: "Live with containers:"},
+		&cobra.Group{ID: "images", Title: "Images:"},
 		&cobra.Group{ID: "look", Title: "Look:"}, &cobra.Group{ID: "service", Title: "The service:"})
 	group(root, "raise", a.attachCommand(), a.mountCommand(), a.runCommand(), a.rmCommand())
 	group(root, "life", a.execCommand(), a.startCommand(), a.stopCommand(), a.pauseCommand(), a.resumeCommand(), a.waitCommand())
+	group(root, "images", a.imageCommand())
 	group(root, "look", a.psCommand(), a.inspectCommand(), a.treeCommand(), a.logsCommand(), a.eventsCommand())
 	group(root, "service", a.serveCommand(), a.configCommand(), a.versionCommand())
 	root.AddCommand(exitCodesTopic(), a.chunkfsCommand())
