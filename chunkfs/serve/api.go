@@ -100,7 +100,7 @@ func (s *server) putExit(r *http.Request) (any, error) {
 
 // use finds a mount for something that takes a while, and keeps it from being closed meanwhile.
 func (s *server) use(ctx context.Context, id string) (m *mount, release func(), err error) {
-	if m, err = s.find(id); err != nil {
+	if _, err := s.find(id); err != nil {
 		return nil, nil, err
 	}
 	t, err := s.enter(ctx, id)

@@ -219,7 +219,7 @@ func startKeeper(t *testing.T, place, role string, args ...string) *exec.Cmd {
 			if err != nil && !t.Failed() && err.Error() != "signal: killed" { // which a test does
 				t.Errorf("the keeper: %v", err)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(20 * time.Second):
 			t.Error("keeper and server stay although nothing is left to do")
 			killGroup(cmd.Process.Pid)
 			<-ended
