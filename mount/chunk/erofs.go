@@ -58,6 +58,10 @@ func (d *Driver) mountLoops(ctx context.Context, id mount.ID, opened control.Ope
 	return createErofs(ctx, devices[0], devices[1], false)
 }
 
+// blockSize is that of EROFS, in which it reads. A loop device with smaller ones cannot bypass the page cache of a file on a disk with
+// sectors of 4096 bytes.
+const blockSize = 4096
+
 // attachLoop makes a read-only device of a file. It bypasses the file's own page cache where that can be done: what is read is kept in
 // that of the mount.
 func attachLoop(ctx context.Context, path, name string) (loopdev.Device, *os.File, error) {
@@ -66,7 +70,7 @@ func attachLoop(ctx context.Context, path, name string) (loopdev.Device, *os.Fil
 		return loopdev.Device{}, nil, err
 	}
 	defer file.Close()
-	o := loopdev.Options{File: file, Name: name, ReadOnly: true, Autoclear: true, DirectIO: true}
+	o := loopdev.Options{File: file, Name: name, ReadOnly: true, Autoclear: true, DirectIO: true, BlockSize: blockSize}
 	dev, f, err := loopdev.Attach(ctx, o)
 	if fault.Is(err, fault.Unsupported) || errors.Is(err, unix.EINVAL) {
 		o.DirectIO = false
