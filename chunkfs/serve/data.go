@@ -96,7 +96,10 @@ func (s *server) awaitUnused(ctx context.Context, f *deviceFile) error {
 	s.devices.mu.RLock()
 	forgotten := f.forgotten
 	s.devices.mu.RUnlock()
-	if s.data == nil || !s.data.forgetEntry(rootNode, f.name) && !f.asked {
+	s.dataTurn.Lock()
+	data := s.data
+	s.dataTurn.Unlock()
+	if data == nil || !data.forgetEntry(rootNode, f.name) && !f.asked {
 		return nil // the kernel has never heard of it
 	}
 	f.asked = true
