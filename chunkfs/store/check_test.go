@@ -67,7 +67,7 @@ func smallStore(t *testing.T) *store.Store {
 }
 
 // mendEach is how many flips are mended each: mending takes longer than finding.
-const mendEach = 8
+const mendEach = 16
 
 func TestEveryFlippedByteIsFoundAndMended(t *testing.T) {
 	s := smallStore(t)

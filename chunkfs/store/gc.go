@@ -65,7 +65,7 @@ type collection struct {
 
 	live   map[format.Digest]claim // blobs of images that something holds
 	images map[format.Digest]claim // those that were marked
-	leased map[format.Digest]bool // as of the last look
+	leased map[format.Digest]bool  // as of the last look
 }
 
 // claim is what holds an image, the stronger one when there are several.

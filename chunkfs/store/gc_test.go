@@ -194,3 +194,30 @@ func TestPinsAreListedWithTheirReason(t *testing.T) {
 	}
 	wantKind(t, s.Unpin(t.Context(), d), fault.NotFound)
 }
+
+// TestALeaseOfAnotherNodeHoldsWhileItIsTouched: its lock cannot be seen from here.
+func TestALeaseOfAnotherNodeHoldsWhileItIsTouched(t *testing.T) {
+	s := newStore(t)
+	txn := begin(t, s)
+	d, err := txn.Put(t.Context(), []byte("theirs"), format.BLAKE3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	txn.End()
+	lease := filepath.Join(s.Dir(), "leases", "lease-other")
+	for name, text := range map[string]string{lease: `{"host":"other","boot":"another boot","pid":1}` + "\nblob " + d.String() + "\nblob bla", lease + ".1~": "half"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := collect(t, s, store.GCOptions{}); r.Removed+int64(r.Leases)+int64(r.Temps) > 0 {
+		t.Fatalf("it was taken for dead: %+v", r)
+	}
+	old := time.Now().Add(-2 * time.Hour)
+	if err := os.Chtimes(lease, old, old); err != nil {
+		t.Fatal(err)
+	}
+	if r := collect(t, s, store.GCOptions{}); r.Removed != 1 || r.Leases != 1 || r.Temps != 1 {
+		t.Fatalf("got %+v", r)
+	}
+}

@@ -106,7 +106,7 @@ func kills() int {
 	if n, err := strconv.Atoi(os.Getenv("WINDLASS_TEST_KILLS")); err == nil {
 		return n
 	}
-	return 60
+	return 40
 }
 
 func TestAKilledBuilderLeavesTheOldOrTheNewImage(t *testing.T) {
@@ -182,14 +182,14 @@ func TestBuildersAndCollectorsRunAtOnce(t *testing.T) {
 		readAll(t, s)
 	}
 	close(stop)
+	mu.Lock()
 	for _, c := range []string{"a", "b", "-"} {
-		mu.Lock()
 		if count[c] < 3 {
 			t.Errorf("%s did its work only %d times", c, count[c])
 		}
-		mu.Unlock()
 	}
 	t.Logf("done: %v", count)
+	mu.Unlock()
 	t.Cleanup(all.Wait) // runs before the processes are killed: they end it
 	sound(t, s)
 }

@@ -69,8 +69,8 @@ func (a *app) serveStore(ctx context.Context, dir, listen, ready string) error {
 	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), serveGrace)
 	defer cancel()
-	if err := server.Shutdown(bounded); err != nil {
-		err = server.Close()
+	if server.Shutdown(bounded) != nil {
+		server.Close()
 	}
 	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
 		return err
