@@ -56,6 +56,14 @@ func (c Client) Close(ctx context.Context, id string) error {
 	return err
 }
 
+// Abandon has the server give up the reads of a mount of mode Lazy that wait for an origin, and those that come: for a mount that the
+// kernel is taking down, which waits for them. Close is still to be called. Of a mount that is not open: NotFound.
+func (c Client) Abandon(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return c.call(ctx, http.MethodPost, mountPath(id)+"/abandon", nil, nil)
+}
+
 // Stats asks how a mount fares.
 func (c Client) Stats(ctx context.Context, id string) (Stats, error) {
 	var s Stats

@@ -49,6 +49,7 @@ func (s *server) api() http.Handler {
 		return m.fileList(latest)
 	})
 	ofMount("POST /v1/mounts/{id}/trace", doTrace)
+	answer("POST /v1/mounts/{id}/abandon", func(r *http.Request) (any, error) { return nil, s.Abandon(r.PathValue("id")) })
 	answer("GET /v1/cache", func(*http.Request) (any, error) {
 		return map[string]any{"stats": s.cache.Stats(), "images": s.cache.Images()}, nil
 	})

@@ -44,15 +44,16 @@ type conn struct {
 	large sync.Pool // maxRead long
 	pipes pipes
 
-	mu      sync.Mutex
-	readers int                 // goroutines that wait for requests
-	reads   map[uint64]*reading // read requests under way
-	loops   sync.WaitGroup
-	ended   chan struct{} // closed when the kernel has ended the connection and nothing of it is served any more
+	mu        sync.Mutex
+	readers   int                 // goroutines that wait for requests
+	reads     map[uint64]*reading // read requests under way
+	abandoned map[uint64]bool     // nodes whose reads are given up
+	loops     sync.WaitGroup
+	ended     chan struct{} // closed when the kernel has ended the connection and nothing of it is served any more
 }
 
 func newConn(name string, fs fuse.RawFileSystem, full bool) *conn {
-	return &conn{name: name, full: full, fs: fs, fd: -1, reads: map[uint64]*reading{}, ended: make(chan struct{})}
+	return &conn{name: name, full: full, fs: fs, fd: -1, reads: map[uint64]*reading{}, abandoned: map[uint64]bool{}, ended: make(chan struct{})}
 }
 
 // open makes the file system and agrees with the kernel; nothing is served yet, and nobody sees the mount before it is moved. Closing mnt

@@ -132,10 +132,13 @@ func (c *conn) interrupt(in []byte) {
 
 // begin makes a read known to interrupts.
 func (c *conn) begin(h *fuse.InHeader) *reading {
-	r := &reading{pid: h.Pid, cancel: make(chan struct{}), done: make(chan struct{})}
+	r := &reading{node: h.NodeId, pid: h.Pid, cancel: make(chan struct{}), done: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.reads[h.Unique] = r
+	if c.abandoned[r.node] {
+		r.giveUp()
+	}
 	return r
 }
 

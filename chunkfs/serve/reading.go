@@ -15,6 +15,7 @@ import (
 // fails with EINTR is what no program expects, and to EROFS it is an input error. So a read is given up only when its reader has been
 // killed: that waits for our answer, and for nothing else.
 type reading struct {
+	node   uint64
 	pid    uint32 // the reader's thread; 0: of a namespace that we do not see, never given up
 	cancel chan struct{}
 	done   chan struct{} // closed when it is answered

@@ -133,6 +133,7 @@ func TestDriver(t *testing.T) {
 	t.Run("a server that is killed", killedServer)
 	t.Run("server and keeper killed", killedBoth)
 	t.Run("a server that hangs", hangingServer)
+	t.Run("an origin that does not come back", withoutOrigin)
 }
 
 func conform(t *testing.T, mode, cacheDir string) {

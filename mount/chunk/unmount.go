@@ -15,7 +15,7 @@ import (
 	"github.com/windlass-hpc/windlass/mount"
 )
 
-// Unmount implements mount.Driver. It first unmounts, which needs no server, then gives the image back. With force, what a server that
+// Unmount implements mount.Driver. It first unmounts, which needs no server but where reads were left behind, then gives the image back. With force, what a server that
 // cannot be reached has open is left to it: List tells of it later. With force too, a FUSE file system whose server does not answer is
 // cut off from it, so that those who wait for it get an error and let go.
 func (d *Driver) Unmount(ctx context.Context, a mount.Active, force bool) error {
@@ -24,7 +24,7 @@ func (d *Driver) Unmount(ctx context.Context, a mount.Active, force bool) error 
 			return err
 		}
 	}
-	if err := fsmount.Unmount(ctx, a.Target.Dir); err != nil {
+	if err := d.unmount(ctx, a); err != nil {
 		return err
 	}
 	err := d.giveBack(ctx, a.ID, a.Target)
@@ -32,6 +32,41 @@ func (d *Driver) Unmount(ctx context.Context, a mount.Active, force bool) error 
 		return d.forget(context.WithoutCancel(ctx), a.ID, a.Target) // waiting for the server may have taken all the time there was
 	}
 	return err
+}
+
+const (
+	// lingering is how long the kernel may take to unmount before the server is told, and again each time that this has passed.
+	lingering = 300 * time.Millisecond
+	// lastTimeout is how long an unmount has after its context has ended: one that finds its mount in use ends with it by itself.
+	lastTimeout = time.Second
+)
+
+// unmount unmounts the target. An EROFS whose readers were killed while no origin answered waits, once it is out of the tree, for what they
+// were about to read. Nobody else can be waiting for it then, so the server gives it up.
+func (d *Driver) unmount(ctx context.Context, a mount.Active) error {
+	at, err := fsmount.At(a.Target.Dir)
+	if err != nil || at == nil || isFUSE(at) {
+		return errors.Join(err, fsmount.Unmount(ctx, a.Target.Dir))
+	}
+	done := make(chan error, 1)
+	go func() { done <- fsmount.Unmount(ctx, a.Target.Dir) }()
+	tick := time.NewTicker(lingering)
+	defer tick.Stop()
+	ended, last := ctx.Done(), (<-chan time.Time)(nil)
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			if now, err := fsmount.At(a.Target.Dir); err == nil && (now == nil || now.ID != at.ID) {
+				_ = d.cfg.Starter.Client().Abandon(ctx, name(a.ID)) // of mode direct it knows no reads
+			}
+		case <-ended:
+			ended, last = nil, time.After(lastTimeout)
+		case <-last:
+			return fault.New(fault.Timeout, "unmount %s: the kernel has not ended it: %w", a.Target.Dir, context.Cause(ctx))
+		}
+	}
 }
 
 // unreachable reports whether a server has not answered, or could not be started.
