@@ -40,7 +40,9 @@ func small(t testing.TB) *image {
 func smallOptions() build.Options {
 	o := build.Defaults()
 	o.Tag = tagName
-	o.MinChunk, o.AvgChunk, o.MaxChunk, o.Group, o.PackSize = 4096, 8192, 16384, 8192, 16384
+	o.MinChunk, o.AvgChunk, o.MaxChunk, o.Group, o.PackSize = 4096, 8192, 12288, 3072, 12288
+	// What a trace names has packs of its own.
+	o.Trace = &format.Trace{Version: format.Version, Image: format.BLAKE3.Of(nil), Role: role, Paths: []string{"end", "etc/conf.d/a"}}
 	return o
 }
 
@@ -49,15 +51,15 @@ func smallTree(t testing.TB, version byte) string {
 	t.Helper()
 	dir := t.TempDir()
 	must(t, os.MkdirAll(filepath.Join(dir, "etc/conf.d"), 0o755))
-	for name, size := range map[string]int{"empty": 0, "etc/inline": 100, "etc/conf.d/a": 2000, "etc/conf.d/b": 3000, "text": 40_000, "end": 4097} {
+	for name, size := range map[string]int{"empty": 0, "etc/inline": 100, "etc/conf.d/a": 2000, "etc/conf.d/b": 1500, "text": 24_000, "end": 4097} {
 		must(t, os.WriteFile(filepath.Join(dir, name), words(size, version), 0o644))
 	}
-	noise := make([]byte, 9000)
+	noise := make([]byte, 600)
 	_, _ = rand.NewChaCha8([32]byte{7, version}).Read(noise)
 	must(t, os.WriteFile(filepath.Join(dir, "noise"), noise, 0o640))
 	f, err := os.Create(filepath.Join(dir, "sparse"))
 	must(t, err)
-	_, err = f.WriteAt([]byte(words(5000, 3)), 1<<20)
+	_, err = f.WriteAt(words(700, 3), 1<<20)
 	must(t, err)
 	must(t, f.Close())
 	must(t, os.Symlink("etc/conf.d/a", filepath.Join(dir, "link")))
@@ -74,7 +76,7 @@ func words(size int, seed byte) []byte {
 	r := rand.New(rand.NewPCG(uint64(size), uint64(seed)))
 	var b bytes.Buffer
 	for b.Len() < size {
-		fmt.Fprintf(&b, "%s %x\n", strings.Repeat("word ", r.IntN(5)), r.Uint32())
+		fmt.Fprintf(&b, "%s%x\n", strings.Repeat("word ", 1+r.IntN(20)), r.IntN(256))
 	}
 	return b.Bytes()[:size]
 }

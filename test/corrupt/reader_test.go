@@ -30,14 +30,34 @@ func quiet() *logrus.Logger {
 // origins are directories, asked in turn without the pauses that are for networks.
 func origins(t testing.TB, dirs ...string) *origin.Set {
 	t.Helper()
+	s := unasked(t, dirs...)
+	t.Cleanup(func() { must(t, s.Close()) })
+	return s
+}
+
+// unasked are origins of which nothing is known, so that the first is asked first. The caller closes them.
+func unasked(t testing.TB, dirs ...string) *origin.Set {
+	t.Helper()
 	var list []origin.Config
 	for _, dir := range dirs {
 		list = append(list, origin.Config{URL: dir})
 	}
 	s, err := origin.New(list, origin.Options{Log: quiet(), Timing: origin.Timing{Hedge: time.Hour, Pause: 1, Longest: 1, Retire: 1}})
 	must(t, err)
-	t.Cleanup(func() { must(t, s.Close()) })
 	return s
+}
+
+// forgetful is origins that remember nothing from one fetch to the next.
+type forgetful struct {
+	*origin.Set
+	t    testing.TB
+	dirs []string
+}
+
+func (f forgetful) Fetch(ctx context.Context, a format.Algorithm, want origin.Fetch) error {
+	s := unasked(f.t, f.dirs...)
+	defer s.Close()
+	return s.Fetch(ctx, a, want)
 }
 
 func cacheIn(t testing.TB, dir string) *cache.Cache {
