@@ -156,23 +156,31 @@ func TestSeek(t *testing.T) {
 	}
 }
 
-// TestCached does everything twice: the second time the kernel asks nothing.
+// TestCached does everything again: the kernel asks nothing. When it needs memory, or somebody has it drop its caches, it does; so a few
+// rounds are tried.
 func TestCached(t *testing.T) {
 	_, img, dev := sample(t)
 	c := &counter{RawFileSystem: fusefs.New(img, dev, fusefs.Options{})}
 	root := mount(t, c)
 	all := func() {
 		t.Helper()
-		out, err := exec.CommandContext(t.Context(), "sh", "-c", `cd "$1" && ls -lR . >/dev/null && cat plain-* sparse link-* >/dev/null && readlink symlink-60 && ! stat nothing 2>/dev/null`, "sh", root).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", `cd "$1" && find . -mmin +1 >/dev/null && cat plain-* sparse link-* >/dev/null && readlink symlink-60 && ! stat nothing 2>/dev/null`, "sh", root).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	}
 	all()
 	first := c.all()
-	all()
-	if second := c.all(); !slices.Equal(first, second) {
-		t.Errorf("lookups, attributes, lists, opens, reads, targets: %v at first, %v more", first, second)
+	before, after := first, []int64(nil)
+	for range 5 {
+		all()
+		if after = c.all(); slices.Equal(before, after) {
+			break
+		}
+		before, after = after, nil
+	}
+	if after == nil {
+		t.Errorf("lookups, attributes, lists, opens, reads, targets: %v at first, %v after five rounds", first, before)
 	}
 	if opens := c.opens.Load(); opens != 2 {
 		t.Errorf("%d opens, want one of a file and one of a directory", opens)
