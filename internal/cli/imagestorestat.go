@@ -37,7 +37,7 @@ AMPLIFIED is what came by what readers wanted, both as stored: 1 is the best tha
 				return a.statAll(cmd)
 			}
 			if files || latest {
-				return a.statFiles(cmd, server.client(), args[0], latest)
+				return a.statFiles(cmd, server.client(a), args[0], latest)
 			}
 			return a.statOne(cmd, args[0])
 		},

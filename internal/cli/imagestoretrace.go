@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -41,11 +43,16 @@ so that a start finds what it needs already there; a build with --like lays the 
 type serverFlags struct{ runDir string }
 
 func (s *serverFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.runDir, "run-dir", rundir.Default, "run directory of the daemon, on this node")
+	cmd.Flags().StringVar(&s.runDir, "run-dir", "", "run directory of the daemon, on this node (default where its socket is: "+rundir.Default+")")
 }
 
-func (s *serverFlags) client() control.Client {
-	return control.Client{Socket: control.PlaceIn(absolute(s.runDir)).Socket()}
+// client is for the server of the daemon that the other commands would talk to, unless said otherwise.
+func (s *serverFlags) client(a *app) control.Client {
+	dir := s.runDir
+	if socket := cmp.Or(a.conn.socket, a.env("WINDLASS_SOCKET")); dir == "" && socket != "" {
+		dir = filepath.Dir(socket)
+	}
+	return control.Client{Socket: control.PlaceIn(absolute(cmp.Or(dir, rundir.Default))).Socket()}
 }
 
 // mountID checks what names a mount: the server would look for anything.
@@ -68,7 +75,7 @@ func (a *app) traceStartCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return server.client().StartTrace(cmd.Context(), id)
+			return server.client(a).StartTrace(cmd.Context(), id)
 		},
 	}
 	server.register(cmd)
@@ -94,7 +101,7 @@ boot: a mount replays the trace of its role.`,
 			if file == "" && at == "" {
 				return usagef(cmd, "say where to keep it: --store STORE, --file FILE, or both")
 			}
-			t, err := server.client().StopTrace(cmd.Context(), id)
+			t, err := server.client(a).StopTrace(cmd.Context(), id)
 			if err != nil {
 				return err
 			}
