@@ -144,10 +144,11 @@ func (s *Starter) start(ctx context.Context) error {
 const maxSpawns = 3
 
 // await starts a keeper when there is none, or when the one that there was turns out to be on its way out, and tries until the server
-// answers. Whether it does can only be seen by asking, and it takes some milliseconds as a rule.
+// answers. Whether it does can only be seen by asking, which costs little while there is no socket: it is asked often enough that a server
+// that is there waits for us for a sixteenth of what it took to start.
 func (s *Starter) await(ctx context.Context) (k *keeperProcess, err error) {
 	spawns := 0
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	for began := time.Now(); ; {
 		if k == nil && s.keeperGone() {
 			if spawns++; spawns > maxSpawns {
 				return nil, errors.New("its keeper has ended")
@@ -164,7 +165,7 @@ func (s *Starter) await(ctx context.Context) (k *keeperProcess, err error) {
 			return k, context.Cause(ctx)
 		case <-k.gone():
 			k = nil
-		case <-time.After(pause):
+		case <-time.After(min(max(time.Since(began)/16, time.Millisecond/2), 50*time.Millisecond)):
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/windlass-hpc/windlass/chunkfs/cache"
 	"github.com/windlass-hpc/windlass/chunkfs/control"
 	"github.com/windlass-hpc/windlass/chunkfs/format"
@@ -38,11 +40,18 @@ func (s *server) resolve(ctx context.Context, o *control.Open, from origin.Fetch
 }
 
 // image gives an image, from the cache or by way of it. It is in use until it is released.
-func (s *server) image(ctx context.Context, d format.Digest, from origin.Fetcher) (*cache.Image, error) {
+func (s *server) image(ctx context.Context, m *mount, d format.Digest) (*cache.Image, error) {
 	img, err := s.cache.Lookup(ctx, d)
 	if err == nil || !fault.Is(err, fault.NotFound) {
 		return img, err
 	}
+	if m.wantsTrace() { // it will be there when prefetch asks for it
+		m.work.Go(func() { _, _ = m.trace() })
+	}
+	return s.fetchImage(ctx, d, m.origins)
+}
+
+func (s *server) fetchImage(ctx context.Context, d format.Digest, from origin.Fetcher) (*cache.Image, error) {
 	manifest, err := from.Blob(ctx, d, format.MaxManifest)
 	if err != nil {
 		return nil, fmt.Errorf("fetch the manifest of image %s: %w", d, err)
@@ -51,13 +60,20 @@ func (s *server) image(ctx context.Context, d format.Digest, from origin.Fetcher
 	if err != nil {
 		return nil, fmt.Errorf("manifest of image %s: %w", d, err)
 	}
-	index, err := from.Blob(ctx, m.Index.Digest, m.Index.Size)
-	if err != nil {
-		return nil, fmt.Errorf("fetch the index of image %s: %w", d, err)
+	var index, metadata []byte
+	both, bothCtx := errgroup.WithContext(ctx)
+	fetch := func(to *[]byte, what string, b format.Blob) {
+		both.Go(func() (err error) {
+			if *to, err = from.Blob(bothCtx, b.Digest, b.Size); err != nil {
+				return fmt.Errorf("fetch the %s of image %s: %w", what, d, err)
+			}
+			return nil
+		})
 	}
-	metadata, err := from.Blob(ctx, m.Metadata.Digest, m.Metadata.Size)
-	if err != nil {
-		return nil, fmt.Errorf("fetch the metadata of image %s: %w", d, err)
+	fetch(&index, "index", m.Index)
+	fetch(&metadata, "metadata", m.Metadata)
+	if err := both.Wait(); err != nil {
+		return nil, err
 	}
 	return s.cache.Add(ctx, d, manifest, index, metadata)
 }

@@ -25,12 +25,13 @@ type mount struct {
 	origins  *origin.Set  // nil in mode direct
 	dev      *lazy.Device // nil in mode direct
 	accesses *accesses
-	file     *deviceFile        // in mode lazy
-	fuse     *conn              // in mode fuse
-	metadata *os.File           // what that reads
-	isDirect bool               // the cache knows that the kernel reads the image by itself
-	end      context.CancelFunc // ends what goes on in the background
-	work     sync.WaitGroup     // that
+	trace    func() (*format.Trace, error) // fetches it, once
+	file     *deviceFile                   // in mode lazy
+	fuse     *conn                         // in mode fuse
+	metadata *os.File                      // what that reads
+	isDirect bool                          // the cache knows that the kernel reads the image by itself
+	end      context.CancelFunc            // ends what goes on in the background
+	work     sync.WaitGroup                // that
 }
 
 func (m *mount) opened(place control.Place) control.Opened {
@@ -61,8 +62,9 @@ func (s *server) begin(ctx context.Context, rec *record) (_ *mount, err error) {
 			return nil, err
 		}
 	}
+	m.trace = sync.OnceValues(func() (*format.Trace, error) { return m.fetchTrace(background, d) })
 	if m.img == nil {
-		if m.img, err = s.image(ctx, d, m.origins); err != nil {
+		if m.img, err = s.image(ctx, m, d); err != nil {
 			return nil, err
 		}
 	}
@@ -169,8 +171,8 @@ const traceTimeout = 20 * time.Second
 // prefetch fetches what the mount asks for ahead of its readers, and finds out what of it the cache has.
 func (m *mount) prefetch(ctx context.Context, log *logrus.Logger) {
 	o := &m.rec.Open
-	if o.Prefetch == control.PrefetchTrace || o.Prefetch == control.PrefetchAll {
-		if tr, err := m.trace(ctx); err == nil {
+	if m.wantsTrace() {
+		if tr, err := m.trace(); err == nil {
 			m.dev.Replay(tr)
 		} else if !fault.Is(err, fault.NotFound) && ctx.Err() == nil {
 			log.WithError(err).WithField("mount", o.ID).Warn("no trace to replay")
@@ -194,14 +196,18 @@ func (m *mount) anyMissing() bool {
 	return false
 }
 
-func (m *mount) trace(ctx context.Context) (*format.Trace, error) {
+func (m *mount) wantsTrace() bool {
+	return m.rec.Open.Prefetch == control.PrefetchTrace || m.rec.Open.Prefetch == control.PrefetchAll
+}
+
+func (m *mount) fetchTrace(ctx context.Context, image format.Digest) (*format.Trace, error) {
 	ctx, cancel := context.WithTimeout(ctx, traceTimeout)
 	defer cancel()
 	role := m.rec.Open.Role
 	if role == "" {
 		role = defaultRole
 	}
-	b, err := m.origins.Trace(ctx, m.rec.Image, role)
+	b, err := m.origins.Trace(ctx, image, role)
 	if err != nil {
 		return nil, err
 	}
