@@ -14,6 +14,9 @@ func (p *plan) place() error {
 	for i := range p.nodes {
 		at := &p.nodes[i]
 		at.xattrs = int32(len(p.shared.body(sorted(at.node.Xattrs))))
+		if at.xattrs > maxXattrInline {
+			return fault.New(fault.Unsupported, "write %s into an EROFS image: its extended attributes take %d bytes, and an inode has room for %d", p.path(uint32(i)), at.xattrs, maxXattrInline)
+		}
 		p.choose(at)
 		at.off = room.take(at.length())
 	}

@@ -20,7 +20,7 @@ type Options struct {
 }
 
 // Write writes the metadata of the tree and gives its size, a multiple of BlockSize. The same tree and options give the same bytes. A
-// tree that cannot be written, such as one with names out of order, with extents that need more than MaxChunks entries (Align) or with
+// tree that cannot be written, such as one with names out of order, with extents that need more than MaxChunks entries or with
 // an extended attribute that EROFS has no room for (XattrSupported), is Invalid or Unsupported, and the error names the path; nothing is
 // written then. The tree is gone through several times and must not change meanwhile.
 func Write(w io.Writer, root *Node, o Options) (int64, error) {

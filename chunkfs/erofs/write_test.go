@@ -3,6 +3,7 @@ package erofs_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os/exec"
 	"reflect"
 	"strings"
@@ -116,20 +117,25 @@ func TestWriteRefuses(t *testing.T) {
 		kind fault.Kind
 		want string
 	}{
-		"no root":           {nil, fault.Invalid, "root"},
-		"file as root":      {erofstest.Node(unix.S_IFREG), fault.Invalid, "root"},
-		"name":              {erofstest.Dir(erofs.Entry{Name: "a/b", Node: erofstest.Node(unix.S_IFREG)}), fault.Invalid, `"a/b"`},
-		"dots":              {erofstest.Dir(erofs.Entry{Name: "..", Node: erofstest.Dir()}), fault.Invalid, `".."`},
-		"long name":         {erofstest.Dir(erofs.Entry{Name: strings.Repeat("x", 256), Node: erofstest.Dir()}), fault.Invalid, "xxx"},
-		"order":             {erofstest.Dir(erofs.Entry{Name: "b", Node: erofstest.Node(unix.S_IFREG)}, erofs.Entry{Name: "a", Node: erofstest.Node(unix.S_IFREG)}), fault.Invalid, "order"},
-		"twice":             {erofstest.Dir(erofs.Entry{Name: "a", Node: erofstest.Node(unix.S_IFREG)}, erofs.Entry{Name: "a", Node: erofstest.Node(unix.S_IFREG)}), fault.Invalid, "order"},
-		"no inode":          {erofstest.Dir(erofs.Entry{Name: "a"}), fault.Invalid, "no inode"},
-		"loop":              {erofstest.Dir(erofs.Entry{Name: "a", Node: hidden}), fault.Invalid, "second name"},
-		"no type":           {erofstest.Dir(erofs.Entry{Name: "a", Node: erofstest.Node(0o644)}), fault.Invalid, "type"},
-		"empty target":      {erofstest.Dir(erofs.Entry{Name: "a", Node: erofstest.Node(unix.S_IFLNK)}), fault.Invalid, "target"},
-		"xattr":             {file(func(n *erofs.Node) { n.Xattrs = []erofs.Xattr{{Name: "btrfs.compression"}} }), fault.Unsupported, `"/dir/file"`},
-		"xattr twice":       {file(func(n *erofs.Node) { n.Xattrs = []erofs.Xattr{{Name: "user.a"}, {Name: "user.a"}} }), fault.Invalid, "twice"},
-		"xattr size":        {file(func(n *erofs.Node) { n.Xattrs = []erofs.Xattr{{Name: "user.a", Value: make([]byte, 65536)}} }), fault.Unsupported, "65535"},
+		"no root":      {nil, fault.Invalid, "root"},
+		"file as root": {erofstest.Node(unix.S_IFREG), fault.Invalid, "root"},
+		"name":         {erofstest.Dir(erofs.Entry{Name: "a/b", Node: erofstest.Node(unix.S_IFREG)}), fault.Invalid, `"a/b"`},
+		"dots":         {erofstest.Dir(erofs.Entry{Name: "..", Node: erofstest.Dir()}), fault.Invalid, `".."`},
+		"long name":    {erofstest.Dir(erofs.Entry{Name: strings.Repeat("x", 256), Node: erofstest.Dir()}), fault.Invalid, "xxx"},
+		"order":        {erofstest.Dir(erofs.Entry{Name: "b", Node: erofstest.Node(unix.S_IFREG)}, erofs.Entry{Name: "a", Node: erofstest.Node(unix.S_IFREG)}), fault.Invalid, "order"},
+		"twice":        {erofstest.Dir(erofs.Entry{Name: "a", Node: erofstest.Node(unix.S_IFREG)}, erofs.Entry{Name: "a", Node: erofstest.Node(unix.S_IFREG)}), fault.Invalid, "order"},
+		"no inode":     {erofstest.Dir(erofs.Entry{Name: "a"}), fault.Invalid, "no inode"},
+		"loop":         {erofstest.Dir(erofs.Entry{Name: "a", Node: hidden}), fault.Invalid, "second name"},
+		"no type":      {erofstest.Dir(erofs.Entry{Name: "a", Node: erofstest.Node(0o644)}), fault.Invalid, "type"},
+		"empty target": {erofstest.Dir(erofs.Entry{Name: "a", Node: erofstest.Node(unix.S_IFLNK)}), fault.Invalid, "target"},
+		"xattr":        {file(func(n *erofs.Node) { n.Xattrs = []erofs.Xattr{{Name: "btrfs.compression"}} }), fault.Unsupported, `"/dir/file"`},
+		"xattr twice":  {file(func(n *erofs.Node) { n.Xattrs = []erofs.Xattr{{Name: "user.a"}, {Name: "user.a"}} }), fault.Invalid, "twice"},
+		"xattr size":   {file(func(n *erofs.Node) { n.Xattrs = []erofs.Xattr{{Name: "user.a", Value: make([]byte, 65536)}} }), fault.Unsupported, "65535"},
+		"xattrs of an inode": {file(func(n *erofs.Node) {
+			for i := range 5 {
+				n.Xattrs = append(n.Xattrs, erofs.Xattr{Name: fmt.Sprint("user.", i), Value: bytes.Repeat([]byte{byte(i)}, 60_000)})
+			}
+		}), fault.Unsupported, `"/dir/file"`},
 		"outside of device": {file(func(n *erofs.Node) { n.Size, n.Extents = 5000, []erofs.Extent{{Size: 5000}} }), fault.Invalid, "device"},
 		"unaligned":         {file(func(n *erofs.Node) { n.Size, n.Extents = 9000, []erofs.Extent{{Offset: 100, Size: 50}} }), fault.Invalid, "whole blocks"},
 		"overlap":           {file(func(n *erofs.Node) { n.Size, n.Extents = 8192, []erofs.Extent{{Size: 4096}, {Size: 4096}} }), fault.Invalid, "overlaps"},
@@ -164,33 +170,5 @@ func TestWriteError(t *testing.T) {
 	s := erofstest.New()
 	if _, err := erofs.Write(&failing{left: 300_000}, s.Root, s.Options()); err == nil || !strings.Contains(err.Error(), "no more") {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestAlign(t *testing.T) {
-	ext := func(pairs ...int64) (list []erofs.Extent) {
-		for i := 0; i < len(pairs); i += 2 {
-			list = append(list, erofs.Extent{Offset: pairs[i], Size: pairs[i+1]})
-		}
-		return list
-	}
-	for name, tc := range map[string]struct {
-		size       int64
-		data, want []erofs.Extent
-	}{
-		"nothing":        {0, nil, nil},
-		"hole":           {1 << 50, nil, nil},
-		"whole":          {5000, ext(0, 5000), ext(0, 5000)},
-		"touching":       {9000, ext(0, 10, 10, 4090, 8000, 1000), ext(0, 9000)},
-		"hole in middle": {5 * 4096, ext(0, 1, 4*4096, 1), ext(0, 4096, 4*4096, 4096)},
-		"tail":           {4*4096 + 5, ext(4*4096, 5), ext(4*4096, 5)},
-		"beyond the end": {100, ext(50, 100, 200, 5), ext(0, 100)},
-		"large chunks":   {1 << 40, ext(1<<39+1, 1), ext(1<<39, 1<<24)},
-		"huge":           {1 << 58, ext(5, 1), ext(0, 1<<42)},
-		"one of many":    {1 << 30, ext(1<<29, 10), ext(1<<29, 1<<19)},
-	} {
-		if got := erofs.Align(tc.size, tc.data); !reflect.DeepEqual(got, tc.want) {
-			t.Errorf("%s: got %v, want %v", name, got, tc.want)
-		}
 	}
 }

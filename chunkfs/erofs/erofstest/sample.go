@@ -57,7 +57,7 @@ func (s *Sample) File(size int64, parts map[int64][]byte) *erofs.Node {
 		data = append(data, erofs.Extent{Offset: off, Size: int64(len(b))})
 	}
 	slices.SortFunc(data, func(a, b erofs.Extent) int { return int(a.Offset - b.Offset) })
-	for _, e := range erofs.Align(size, data) {
+	for _, e := range roundOut(size, data) {
 		e.Device = int64(len(s.Data))
 		s.Data = append(s.Data, make([]byte, (e.Size+erofs.BlockSize-1)/erofs.BlockSize*erofs.BlockSize)...)
 		for off, b := range parts {
