@@ -112,7 +112,7 @@ func TestEveryBitOfTheDescription(t *testing.T) {
 				i := good.copyOf(t)
 				f := openFile(t, strings.Replace(path, good.dir, i.dir, 1))
 				from := origins(t, i.dir)
-				c := cacheIn(t, t.TempDir())
+				c := cacheIn(t, memory(t))
 				defer c.Close()
 				for bit, ok := next(); ok; bit, ok = next() {
 					f.flip(t, bit)
@@ -241,7 +241,7 @@ func (i *image) device(t testing.TB) []byte {
 // reader opens the image with an empty cache, until the test ends.
 func (i *image) reader(t testing.TB, from origin.Fetcher) *reader {
 	t.Helper()
-	c := cacheIn(t, t.TempDir())
+	c := cacheIn(t, memory(t))
 	r, err := open(t.Context(), c, from, i.digest)
 	must(t, err)
 	t.Cleanup(func() {

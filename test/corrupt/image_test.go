@@ -105,9 +105,24 @@ func builtFrom(t testing.TB, dir, into string, o build.Options) *image {
 func (i *image) copyOf(t testing.TB) *image {
 	t.Helper()
 	c := *i
-	c.dir = filepath.Join(t.TempDir(), "store")
+	c.dir = filepath.Join(memory(t), "store")
 	must(t, os.CopyFS(c.dir, os.DirFS(i.dir)))
 	return &c
+}
+
+// memory is a directory in memory, where there is one: what is written there thousands of times need not come to a disk.
+func memory(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "windlass-corrupt-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // blob is the path of a blob in the store.

@@ -62,13 +62,18 @@ func (f forgetful) Fetch(ctx context.Context, a format.Algorithm, want origin.Fe
 
 func cacheIn(t testing.TB, dir string) *cache.Cache {
 	t.Helper()
-	c, err := cache.Open(cache.Config{Dir: dir, Quota: 1 << 30, Log: quiet()})
+	c, err := tryCache(dir)
 	must(t, err)
 	return c
 }
 
+func tryCache(dir string) (*cache.Cache, error) {
+	return cache.Open(cache.Config{Dir: dir, Quota: 1 << 30, Log: quiet()})
+}
+
 // reader is an image that has been opened.
 type reader struct {
+	from origin.Fetcher
 	img  *cache.Image
 	dev  *lazy.Device
 	meta *os.File
@@ -114,7 +119,7 @@ func open(ctx context.Context, c *cache.Cache, from origin.Fetcher, d format.Dig
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{img: img}
+	r := &reader{from: from, img: img}
 	if r.meta, err = os.Open(img.MetadataPath()); err != nil {
 		img.Release()
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -40,8 +41,17 @@ func seen(mode, uid, gid uint32, sec, nsec int64, links uint32, size int64, targ
 	return fmt.Sprintf("%o %d:%d %d.%d links %d size %d -> %q %q %x", mode, uid, gid, sec, nsec, links, size, target, xattrs, sha256.Sum256(content))
 }
 
-// treeOf reads a directory through the kernel.
-func treeOf(t testing.TB, dir string) tree {
+// without is the tree without some paths.
+func (t tree) without(paths []string) tree {
+	rest := maps.Clone(t)
+	for _, p := range paths {
+		delete(rest, p)
+	}
+	return rest
+}
+
+// treeOf reads a directory through the kernel, but for some files.
+func treeOf(t testing.TB, dir string, but ...string) tree {
 	t.Helper()
 	all := tree{}
 	must(t, filepath.WalkDir(dir, func(p string, e fs.DirEntry, err error) error {
@@ -50,6 +60,9 @@ func treeOf(t testing.TB, dir string) tree {
 		}
 		rel, err := filepath.Rel(dir, p)
 		must(t, err)
+		if slices.Contains(but, rel) {
+			return nil
+		}
 		var st unix.Stat_t
 		must(t, unix.Lstat(p, &st))
 		var target string
