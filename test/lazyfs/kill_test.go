@@ -37,6 +37,13 @@ func half(img *image) string {
 // ended has all readers end, and takes their mounts away: nothing may be left.
 func (w *world) ended(mounts []*models.Mount, all []*readers) {
 	w.t.Helper()
+	w.done(mounts, all)
+	w.untouched()
+}
+
+// done is ended while there are other mounts.
+func (w *world) done(mounts []*models.Mount, all []*readers) {
+	w.t.Helper()
 	for _, r := range all {
 		r.finish()
 		if s := r.now(); s.Longest > stall {
@@ -49,7 +56,6 @@ func (w *world) ended(mounts []*models.Mount, all []*readers) {
 		}
 		w.unmount(m)
 	}
-	w.untouched()
 }
 
 // TestServerKilled kills the server at random moments under readers. Nobody gets an error or a wrong byte, or is stuck.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -163,10 +164,10 @@ func (w *world) untouched() {
 	if err != nil || !o.Empty() {
 		w.t.Errorf("listed: %s %v", o, err)
 	}
-	for _, line := range w.node.Left() {
-		if !w.own(line) {
-			w.t.Errorf("left: %s", line)
-		}
+	left := func() []string { return slices.DeleteFunc(w.node.There(), w.own) }
+	within(w.t, 5*time.Second, "nothing of a mount is left", func() bool { return len(left()) == 0 })
+	for _, line := range left() {
+		w.t.Errorf("left: %s", line)
 	}
 }
 
