@@ -42,7 +42,7 @@ contract() { (cd test/contract && gotest -timeout 6m ./...); }
 crash() { gotest -tags failpoint -p 2 -timeout 20m ./test/crash/... ./attach/... ./mount/... ./container/linux/...; }
 
 # Boots Debian's kernel in an emulated machine; it takes that anew every time, since what it runs is no input that the go command knows.
-guest() { gotest -tags guest -count=1 -timeout 8m ./test/guest; }
+guest() { gotest -tags guest -count=1 -timeout 15m ./test/guest; }
 
 # -count=1: what these tests build and run by themselves is nothing that the test cache knows of.
 gotest() {

@@ -60,8 +60,10 @@ func initramfs(t *testing.T, cases []testCase) string {
 	}
 	add("bin/busybox", "/bin/busybox")
 	static := []string{"CGO_ENABLED=0"}
-	must(t, static, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "shim"), module+"/cmd/windlass-shim")
-	add("guest/windlass-shim", filepath.Join(dir, "shim"))
+	for _, program := range []string{"windlass-shim", "windlass"} {
+		must(t, static, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, program), module+"/cmd/"+program)
+		add("guest/"+program, filepath.Join(dir, program))
+	}
 	var list strings.Builder
 	for _, c := range cases {
 		program := filepath.Join(dir, c.name+".test")

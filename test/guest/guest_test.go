@@ -22,11 +22,16 @@ type testCase struct {
 	asked     bool     // run when -run names the package only
 	skip      string   // tests that run only then
 	run       string   // only these
+	chosen    bool     // -run names it
 }
 
 // args are the arguments of the test program, for a shell.
 func (c testCase) args() string {
-	args := "-test.v=test2json -test.timeout=4m"
+	timeout := "4m"
+	if c.chosen {
+		timeout = "12m" // all of its tests
+	}
+	args := "-test.v=test2json -test.timeout=" + timeout
 	for flag, pattern := range map[string]string{"-test.skip": c.skip, "-test.run": c.run} {
 		if pattern != "" {
 			args += " " + flag + "='" + strings.ReplaceAll(pattern, "'", `'\''`) + "'"
@@ -43,8 +48,11 @@ var all = []testCase{
 	{name: "loop", pkg: "attach/loop", asked: true, tools: []string{"sfdisk", "partx", "mkfs.ext4", "losetup"}},
 	{name: "bind", pkg: "mount/bind", asked: true},
 	{name: "tmpfs", pkg: "mount/tmpfs", asked: true},
-	{name: "erofs", pkg: "chunkfs/erofs", asked: true, tools: []string{"mkfs.erofs", "fsck.erofs", "dump.erofs"}},
-	{name: "fusefs", pkg: "chunkfs/fusefs", asked: true},
+	{name: "erofs", pkg: "chunkfs/erofs", run: "TestKernel/(loop|no)_|TestTools", tools: []string{"mkfs.erofs", "fsck.erofs", "dump.erofs"}},
+	{name: "fusefs", pkg: "chunkfs/fusefs", run: "TestTree|TestTakeOver"},
+	{name: "chunkserve", pkg: "chunkfs/serve", run: "TestModes|TestKilled$|TestServerKilledUnderImages|TestKilledReader|TestOtherIDs"},
+	{name: "chunkmount", pkg: "mount/chunk", run: "TestLoop|TestMountFrom|TestDriver",
+		skip: "TestDriver/^(direct|lazy|fuse)$/(many|middle|while|hostile)|TestDriver/(a_server|server|lazy,)", tools: []string{"mkfs.ext4"}},
 }
 
 // wanted are the packages and tests that -run asks for, TestGuest/PACKAGE/TEST, or those of every day.
@@ -60,7 +68,7 @@ func wanted(t *testing.T) []testCase {
 	for _, c := range all {
 		switch {
 		case pattern[1] != "" && want.MatchString(c.name):
-			c.run, c.skip = pattern[2], ""
+			c.run, c.skip, c.chosen = pattern[2], "", true
 			cases = append(cases, c)
 		case pattern[1] == "" && !c.asked:
 			cases = append(cases, c)

@@ -19,7 +19,7 @@ step mkdir -p $cache/debian-rootfs
 step mount -t squashfs -o ro /dev/vda $cache/debian-rootfs
 touch $cache/debian-rootfs.complete
 
-export WINDLASS_TEST_SHIM=/guest/windlass-shim
+export WINDLASS_TEST_SHIM=/guest/windlass-shim WINDLASS_TEST_PROGRAMS=/guest WINDLASS_CHUNKFS_KILLS=10
 read -r kernel </proc/sys/kernel/osrelease
 echo "guest: up $kernel"
 cd /tmp || exit
