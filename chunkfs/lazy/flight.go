@@ -56,6 +56,7 @@ func (f *flight) disclaim(w *wait) {
 func (d *Device) settle(f *flight, err error) {
 	f.done = true
 	delete(d.flights, f.chunk)
+	d.counters.givenUp(err)
 	if r := f.run; r != nil {
 		if r.open--; r.open == 0 {
 			r.cancel() // nobody wants the rest of it, if there is one

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/windlass-hpc/windlass/internal/fault"
 )
 
 // Stats are the counters of a device, as control.Stats has them. Bytes are of the device, plain, where nothing else is said.
@@ -20,6 +22,7 @@ type Stats struct {
 	Requests  int64  // fetches begun; an origin may split or repeat one
 	LastError string // names the chunk, and the origin where one is to blame
 	Latency   []Bucket
+	Waited    time.Duration // of all Misses together
 	Prefetch  Prefetch
 }
 
@@ -57,9 +60,11 @@ type counters struct {
 	hits, misses, errors, corrupt, requests atomic.Int64
 
 	latency [12]atomic.Int64
+	waiting atomic.Int64 // nanoseconds, of all misses
 
-	mu   sync.Mutex
-	last string
+	mu      sync.Mutex
+	last    string
+	damaged error
 }
 
 // waited counts a read that was a miss.
@@ -71,6 +76,7 @@ func (c *counters) waited(took time.Duration) {
 		k++
 	}
 	c.latency[k].Add(1)
+	c.waiting.Add(int64(took))
 }
 
 func (c *counters) failed(err error) {
@@ -84,13 +90,30 @@ func (c *counters) note(err error) {
 	c.last = err.Error()
 }
 
+// Damaged is the last error of a chunk that no origin has as it should be, of kind Corrupt; nil: there was none.
+func (d *Device) Damaged() error {
+	d.counters.mu.Lock()
+	defer d.counters.mu.Unlock()
+	return d.counters.damaged
+}
+
+// givenUp notes an error that a chunk is given up with.
+func (c *counters) givenUp(err error) {
+	if !fault.Is(err, fault.Corrupt) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.damaged = err
+}
+
 // Stats gives the counters.
 func (d *Device) Stats() Stats {
 	c := &d.counters
 	s := Stats{
 		Wanted: c.wanted.Load(), Served: c.served.Load(), Fetched: c.fetched.Load(), Needed: c.needed.Load(), Shared: c.shared.Load(),
 		Hits: c.hits.Load(), Misses: c.misses.Load(), Errors: c.errors.Load(), Corrupt: c.corrupt.Load(), Requests: c.requests.Load(),
-		Prefetch: d.progress(),
+		Waited: time.Duration(c.waiting.Load()), Prefetch: d.progress(),
 	}
 	c.mu.Lock()
 	s.LastError = c.last

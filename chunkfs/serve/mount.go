@@ -145,6 +145,10 @@ func (s *server) complete(ctx context.Context, m *mount) error {
 			return fmt.Errorf("fetch all of image %s (%d of %d bytes are there): %w", m.img.Digest(), m.img.Cached(), m.img.Size(), context.Cause(ctx))
 		case <-tick.C:
 		}
+		// It is not waited for origins to be mended: whoever can do that has to be told.
+		if err := m.dev.Damaged(); err != nil {
+			return fmt.Errorf("fetch all of image %s: %w", m.img.Digest(), err)
+		}
 		if m.dev.Stats().Prefetch.State == "done" && !m.img.Complete() {
 			return fault.Hintf(fault.New(fault.Unavailable, "image %s does not fit the cache", m.img.Digest()),
 				"give the cache more room, or choose the mode lazy")
