@@ -73,9 +73,10 @@ type Stats struct {
 	Requests      int64           `json:"requests"`
 	LastError     string          `json:"last_error,omitempty"` // names the chunk and the origin
 	Latency       []Bucket        `json:"latency"`              // of reads
+	LatencySum    float64         `json:"latency_sum"`          // seconds of all reads together; those that did not wait count as 0
 	Prefetch      PrefetchState   `json:"prefetch"`
 	Origins       []origin.Health `json:"origins"`
-	RSS           int64           `json:"rss"` // of the server, all mounts together
+	RSS           int64           `json:"rss"`  // of the server, all mounts together
 	Kept          bool            `json:"kept"` // a keeper holds the server's descriptors and would start it again
 }
 

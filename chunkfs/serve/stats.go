@@ -23,6 +23,7 @@ func (s *server) stats(m *mount) control.Stats {
 	for _, b := range d.Latency {
 		st.Latency = append(st.Latency, control.Bucket{Le: b.Le, Count: b.Count})
 	}
+	st.LatencySum = d.Waited.Seconds()
 	st.Prefetch = control.PrefetchState{State: d.Prefetch.State, Done: d.Prefetch.Done, Total: d.Prefetch.Total}
 	st.Origins = m.origins.Health()
 	return st

@@ -138,7 +138,7 @@ func status(a answer) *models.ChunkfsStatus {
 	v.Size, v.Cached, v.Complete = s.Size, s.Cached, s.Complete
 	v.Wanted, v.Served, v.Fetched, v.Shared, v.Amplification = s.Wanted, s.Served, s.Fetched, s.Shared, s.Amplification
 	v.Hits, v.Misses, v.Errors, v.Corrupt, v.Requests = s.Hits, s.Misses, s.Errors, s.Corrupt, s.Requests
-	v.LastError, v.Rss = s.LastError, s.RSS
+	v.LastError, v.LatencySum, v.Rss = s.LastError, s.LatencySum, s.RSS
 	v.Prefetch = &models.ChunkfsPrefetch{State: s.Prefetch.State, Done: s.Prefetch.Done, Total: s.Prefetch.Total}
 	for _, b := range s.Latency {
 		v.Latency = append(v.Latency, &models.ChunkfsBucket{Le: b.Le, Count: b.Count})

@@ -58,6 +58,9 @@ type ChunkfsStatus struct {
 	// of reads: each counts those that took at most `le` seconds and longer than the one before
 	Latency []*ChunkfsBucket `json:"latency,omitempty"`
 
+	// seconds of all reads together; those that did not wait count as 0
+	LatencySum float64 `json:"latency_sum"`
+
 	// reads that waited
 	Misses int64 `json:"misses"`
 

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"math"
 	"strconv"
 	"sync/atomic"
 
@@ -35,7 +34,7 @@ func newChunkfsCollector() *chunkfsCollector {
 	const gauge, counter = prometheus.GaugeValue, prometheus.CounterValue
 	type status = models.ChunkfsStatus
 	c := &chunkfsCollector{
-		latency: prometheus.NewDesc("windlass_chunkfs_read_duration_seconds", "Reads of chunkfs mounts by how long they took; the sum is not known.", mountLabels(), nil),
+		latency: prometheus.NewDesc("windlass_chunkfs_read_duration_seconds", "Reads of chunkfs mounts by how long they took; those that did not wait count as 0.", mountLabels(), nil),
 		rss:     prometheus.NewDesc("windlass_chunkfs_server_resident_bytes", "Memory of the chunkfs server.", nil, nil),
 	}
 	for _, s := range []struct {
@@ -149,5 +148,5 @@ func (c *chunkfsCollector) collect(ch chan<- prometheus.Metric, s *models.Chunkf
 			buckets[b.Le] = count
 		}
 	}
-	ch <- prometheus.MustNewConstHistogram(c.latency, count, math.NaN(), buckets, labels...)
+	ch <- prometheus.MustNewConstHistogram(c.latency, count, s.LatencySum, buckets, labels...)
 }

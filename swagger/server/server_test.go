@@ -324,7 +324,7 @@ func TestMetrics(t *testing.T) {
 	asked := strfmt.DateTime(time.Now())
 	status := &models.ChunkfsStatus{
 		Asked: &asked, Image: "blake3:ab", Mode: "lazy", Fetched: 7, Amplification: 1.5, Rss: 99, Complete: true,
-		Latency: []*models.ChunkfsBucket{{Le: 0.001, Count: 3}, {Le: 0.1, Count: 2}, {Count: 1}},
+		Latency: []*models.ChunkfsBucket{{Le: 0.001, Count: 3}, {Le: 0.1, Count: 2}, {Count: 1}}, LatencySum: 1.25,
 		Origins: []*models.ChunkfsHealth{{URL: "http://h/s", Healthy: true, LatencyMs: 2}, {URL: "http://h/s"}},
 	}
 	s, _ := newServer(t, &fakeChain{mounts: []*models.Mount{
@@ -345,6 +345,7 @@ func TestMetrics(t *testing.T) {
 		`windlass_chunkfs_up{image="blake3:ab",mode="lazy",mount="12"} 1`,
 		`windlass_chunkfs_read_duration_seconds_bucket{image="blake3:ab",mode="lazy",mount="12",le="0.1"} 5`,
 		`windlass_chunkfs_read_duration_seconds_count{image="blake3:ab",mode="lazy",mount="12"} 6`,
+		`windlass_chunkfs_read_duration_seconds_sum{image="blake3:ab",mode="lazy",mount="12"} 1.25`,
 		`windlass_chunkfs_origin_latency_seconds{image="blake3:ab",mode="lazy",mount="12",origin="http://h/s"} 0.002`,
 		"windlass_chunkfs_server_resident_bytes 99",
 		"go_goroutines", "process_open_fds",
