@@ -51,9 +51,17 @@ func server(what, file string) error {
 	switch what {
 	case "pipes":
 		return pipes(c, say)
-	case "fail":
+	case "fail": // after having served once
+		if c.Start == 1 {
+			if err := c.Up(); err != nil {
+				return err
+			}
+		}
 		say("fails")
 		return errors.New("it does not come up")
+	case "never":
+		say("fails")
+		return errors.New("it never comes up")
 	case "wait":
 		if err := c.Up(); err != nil {
 			return err
@@ -235,6 +243,17 @@ func TestServerThatFails(t *testing.T) {
 		if i == 999 {
 			t.Error("the keeper does not end")
 		}
+	}
+}
+
+// TestServerThatNeverServed is not tried for ever: who had it started wants to know.
+func TestServerThatNeverServed(t *testing.T) {
+	w := start(t, "never")
+	if w.end(t) == nil {
+		t.Error("the keeper is content")
+	}
+	if lines := w.lines(t, 1); len(lines) != 1 {
+		t.Errorf("it was started %d times", len(lines))
 	}
 }
 

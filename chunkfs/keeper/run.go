@@ -16,7 +16,7 @@ import (
 const Usage = "windlass-shim keeper [--lock FILE] [--log FILE] -- PROGRAM ARGS…"
 
 // Run is the keeper: args is what follows the word keeper. It returns when the program has ended with status 0, or when it cannot be
-// started at all.
+// started at all, or ended by itself at its first start without having served.
 func Run(args []string) error {
 	k, lock, err := parse(args)
 	if err != nil {
@@ -90,13 +90,13 @@ func (k *keeper) keep(signals <-chan os.Signal) error {
 		end, up, err := k.once(signals)
 		if err != nil {
 			k.log.printf("cannot start %s: %v", k.program[0], err)
-			if k.starts == 0 {
-				return fmt.Errorf("start %s: %w", k.program[0], err)
-			}
 		} else if end.Exited() && end.ExitCode() == 0 {
 			return nil
 		} else {
 			k.log.printf("%s ended: %v, after %v, %d descriptors held", k.program[0], end, time.Since(began).Round(time.Millisecond), len(k.files))
+		}
+		if k.starts <= 1 && !up && len(k.files) == 0 && (err != nil || end.Exited()) {
+			return k.hopeless(end, err)
 		}
 		longest := maxPause
 		if up {
@@ -115,6 +115,15 @@ func (k *keeper) keep(signals <-chan os.Signal) error {
 		}
 		pause = min(max(2*pause, firstPause), longest)
 	}
+}
+
+// hopeless is the error of a program whose first start came to nothing: it has ended by itself before it served, and it will again. Nobody
+// reads through it yet; who had it started is told why, and may try again.
+func (k *keeper) hopeless(end *os.ProcessState, err error) error {
+	if err != nil {
+		return fmt.Errorf("start %s: %w", k.program[0], err)
+	}
+	return fmt.Errorf("%s ended before it served: %v", k.program[0], end)
 }
 
 // once runs the program to its end. up says whether it came to serve.
