@@ -10,12 +10,12 @@ import (
 	"github.com/windlass-hpc/windlass/internal/fault"
 )
 
-// Options say how an image is built. Begin with Defaults: the zero values of Codec and Inline mean something else than theirs.
+// Options say how an image is built. Begin with Defaults: the zero values of Codec, Level and Inline mean something else than theirs.
 type Options struct {
 	Tag       string // under which the image is published
 	Algorithm format.Algorithm
 	Codec     format.Codec
-	Level     int // of the codec; 0 is its default
+	Level     int // of the codec; 0 is the codec's default
 	// Sizes of chunks in bytes: a power of two on average, and the bounds. Chunks of the end of a file may be smaller than MinChunk.
 	MinChunk, AvgChunk, MaxChunk int
 	Group                        int // files of up to so many bytes share chunks; at most MaxChunk
@@ -34,10 +34,11 @@ func Defaults() Options {
 	return Options{
 		Algorithm: format.BLAKE3,
 		Codec:     format.Zstd,
+		Level:     7,
 		MinChunk:  16 << 10,
 		AvgChunk:  64 << 10,
 		MaxChunk:  256 << 10,
-		Group:     32 << 10,
+		Group:     16 << 10,
 		PackSize:  32 << 20,
 		Inline:    512,
 		Parallel:  runtime.GOMAXPROCS(0),

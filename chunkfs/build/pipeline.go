@@ -20,7 +20,7 @@ import (
 
 // budget bounds the bytes of files that are between reading and their place, unless the options make chunks so large that a few of them
 // are more.
-const budget = 64 << 20
+const budget = 32 << 20
 
 // pipeline is the walk, and what it starts the three stages with.
 type pipeline struct {

@@ -13,8 +13,11 @@ import (
 	"github.com/windlass-hpc/windlass/internal/fault"
 )
 
-// metaLevel is how hard zstd tries with index and metadata: they are small, and every mount fetches them.
-const metaLevel = 12
+// How hard zstd tries. Every mount fetches the metadata, whole; the index is digests, which nothing makes smaller.
+const (
+	metaLevel  = 12
+	indexLevel = 3
+)
 
 // publish stores index, metadata and manifest, and then sets the tag.
 func publish(ctx context.Context, st *store.Store, txn *store.Txn, b *built, o Options) (Result, error) {
@@ -49,7 +52,7 @@ func putIndex(ctx context.Context, txn *store.Txn, p *placer) (format.Blob, erro
 	if err != nil {
 		return format.Blob{}, err
 	}
-	return put(ctx, txn, p.alg, "the index", func(w io.Writer) error {
+	return put(ctx, txn, p.alg, indexLevel, "the index", func(w io.Writer) error {
 		_, err := w.Write(plain)
 		return err
 	})
@@ -61,14 +64,14 @@ func putMetadata(ctx context.Context, txn *store.Txn, root *erofs.Node, m *forma
 	copy(eo.UUID[:], m.Index.Digest.Sum[:])
 	eo.UUID[6] = eo.UUID[6]&0x0f | 0x80 // version 8 of RFC 9562: made as the maker likes
 	eo.UUID[8] = eo.UUID[8]&0x3f | 0x80
-	return put(ctx, txn, m.Algorithm, "the metadata", func(w io.Writer) error {
+	return put(ctx, txn, m.Algorithm, metaLevel, "the metadata", func(w io.Writer) error {
 		_, err := erofs.Write(w, root, eo)
 		return err
 	})
 }
 
-func put(ctx context.Context, txn *store.Txn, alg format.Algorithm, what string, write func(io.Writer) error) (format.Blob, error) {
-	b, stored, err := format.EncodeBlob(alg, metaLevel, write)
+func put(ctx context.Context, txn *store.Txn, alg format.Algorithm, level int, what string, write func(io.Writer) error) (format.Blob, error) {
+	b, stored, err := format.EncodeBlob(alg, level, write)
 	if err != nil {
 		return b, fmt.Errorf("encode %s: %w", what, err)
 	}
