@@ -61,6 +61,28 @@ func (m *Image) Elsewhere(i int, buf []byte) []byte {
 	return nil
 }
 
+// Known says whether Elsewhere is likely to find a chunk. It looks at nothing on the disk.
+func (m *Image) Known(chunk uint32) bool {
+	if m.anywhere(chunk) {
+		return true
+	}
+	others := m.cache.others(m)
+	defer m.cache.unrefAll(others)
+	return slices.ContainsFunc(others, func(o *Image) bool {
+		other, ok := o.Chunk(m.index.Chunks[chunk].Sum)
+		return ok && o.index.Algorithm == m.index.Algorithm && o.anywhere(other)
+	})
+}
+
+func (m *Image) anywhere(chunk uint32) bool {
+	for i := range m.Extents(chunk) {
+		if m.State(i) != Missing {
+			return true
+		}
+	}
+	return false
+}
+
 // copyOf appends a chunk of this image to buf if any extent but one has it.
 func (m *Image) copyOf(chunk uint32, except int, buf []byte) []byte {
 	for i := range m.Extents(chunk) {

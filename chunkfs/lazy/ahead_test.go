@@ -29,14 +29,30 @@ func TestSequentialReadersAreServedAhead(t *testing.T) {
 	}
 }
 
+// TestRandomReadersAreNot has what is fetched along with misses be of no use, which is found out.
 func TestRandomReadersAreNot(t *testing.T) {
-	r := newRig(t, setup{image: chunktest.Options{Chunks: 2000}, config: Config{Verify: true}})
+	r := newRig(t, setup{image: chunktest.Options{Chunks: 2000, Largest: 32 << 10}, config: Config{Verify: true}})
 	rnd := rand.New(rand.NewPCG(5, 5))
-	for range 60 {
+	for range 300 {
 		r.check(t, rnd.Int64N(r.Size()), 4096)
 	}
-	if s := r.Stats(); s.Amplification() > 1.1 {
+	if s := r.Stats(); s.Amplification() > 2 {
 		t.Errorf("amplification %v of random reads", s.Amplification())
+	}
+}
+
+// TestNeighboursComeAlong reads a little of each part of the image, part after part, as a program's start does: one request brings a part.
+func TestNeighboursComeAlong(t *testing.T) {
+	r := newRig(t, setup{image: chunktest.Options{Chunks: 1024, Largest: 16 << 10, PackSize: 4 << 20}, config: Config{Verify: true}})
+	reads := 0
+	for i := 0; i+3 < len(r.index.Extents); i += 16 {
+		for _, k := range []int{i, i + 1, i + 3} {
+			r.check(t, r.index.Start(k), 1)
+			reads++
+		}
+	}
+	if s := r.Stats(); s.Misses > int64(reads/2) || s.Amplification() > 4.5 {
+		t.Errorf("%d of %d reads waited, amplification %v", s.Misses, reads, s.Amplification())
 	}
 }
 

@@ -2,6 +2,7 @@ package lazy
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/windlass-hpc/windlass/chunkfs/format"
 	"github.com/windlass-hpc/windlass/chunkfs/origin"
@@ -20,8 +21,10 @@ func (d *Device) fetch(r *run) {
 		if piece < 0 || piece >= len(r.flights) {
 			return fault.New(fault.Internal, "piece %d of %d", piece, len(r.flights))
 		}
+		r.meter.came(len(stored))
 		return d.deliver(r.flights[piece], stored)
 	}
+	r.meter.began = time.Now()
 	err := d.cfg.Origins.Fetch(r.ctx, d.index.Algorithm, f)
 	d.ended(r, err)
 }
@@ -30,6 +33,9 @@ func (d *Device) fetch(r *run) {
 func (d *Device) ended(r *run, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if r.class == origin.Demand && r.open == 0 {
+		d.line.took(&r.meter)
+	}
 	if err == nil {
 		err = fault.New(fault.Internal, "the origins gave less than they say")
 	}

@@ -65,6 +65,7 @@ type Device struct {
 	recent     recent
 	streams    [streamCount]stream
 	ticks      uint64
+	line       line
 	trace      []int
 	prefetch   prefetch
 }

@@ -150,7 +150,7 @@ func TestReadsAreTheImage(t *testing.T) {
 func TestReadersOfAChunkShareOneFetch(t *testing.T) {
 	const readers = 50
 	waiting, release := make(chan struct{}, readers), make(chan struct{})
-	r := newRig(t, setup{config: Config{Verify: true}, origin: func(o *chunktest.Origin) {
+	r := newRig(t, setup{config: Config{Verify: true, ReadAhead: -1}, origin: func(o *chunktest.Origin) {
 		o.Before = func(context.Context, origin.Fetch) error { waiting <- struct{}{}; <-release; return nil }
 	}})
 	var wg sync.WaitGroup

@@ -7,6 +7,7 @@ const (
 	markWanted  = 1 << iota // a reader has wanted it
 	markTraced              // and since StartTrace
 	markTrigger             // when a reader gets here, more is to be fetched ahead
+	markAlong               // it was fetched along with a miss
 )
 
 // note is told of every extent that a reader wants. For nearly all of them there is nothing to do, which it finds out by a look at the
@@ -20,15 +21,26 @@ func (d *Device) note(i int) {
 	if has&need == need && has&markTrigger == 0 {
 		return
 	}
-	missing := need &^ d.marks[chunk].Or(need)
+	had := d.marks[chunk].Or(need)
+	missing := need &^ had
 	if missing&markWanted != 0 {
-		d.counters.needed.Add(int64(d.index.Chunks[chunk].Stored))
+		d.wantedFirst(chunk, had)
 	}
 	if missing&markTraced != 0 {
 		d.record(i)
 	}
 	if d.marks[chunk].And(^uint32(markTrigger))&markTrigger != 0 {
 		d.triggered(i)
+	}
+}
+
+func (d *Device) wantedFirst(chunk, had uint32) {
+	stored := int64(d.index.Chunks[chunk].Stored)
+	d.counters.needed.Add(stored)
+	if had&markAlong != 0 {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.line.used += stored
 	}
 }
 

@@ -123,6 +123,7 @@ func (d *Device) pass() bool {
 			continue
 		}
 		if !d.image.Room(d.index.Extents[i].Size) {
+			d.noRoom()
 			break
 		}
 		if need = append(need, i); len(need) == completeBatch {
@@ -134,6 +135,19 @@ func (d *Device) pass() bool {
 	d.enqueue(ofComplete, need, nil)
 	d.awaitBackground(1)
 	return d.image.Complete() || d.ctx.Err() != nil
+}
+
+// Full reports whether the cache has ever had no room for a chunk of the image.
+func (d *Device) Full() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.prefetch.full.IsZero()
+}
+
+func (d *Device) noRoom() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.prefetch.full = time.Now()
 }
 
 // awaitBackground waits until fewer flights than that are queued or on their way for Complete.

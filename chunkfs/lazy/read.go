@@ -101,13 +101,14 @@ func (d *Device) lend(ctx context.Context, n int64) error {
 
 // wait is a reader that waits. Fields are Device.mu's until done is closed.
 type wait struct {
-	off   int64
-	n     int
-	first int
-	left  int // flights that it waits for
-	on    []*flight
-	err   error
-	done  chan struct{}
+	off    int64
+	n      int
+	first  int
+	left   int // flights that it waits for
+	on     []*flight
+	stream *stream // that it belongs to, or nil
+	err    error
+	done   chan struct{}
 	// What the cache had no room for. Then the whole answer comes from memory.
 	bytes []byte
 	got   []bool // by extent, from first on
@@ -166,7 +167,7 @@ func (d *Device) join(w *wait, last int) error {
 		return err
 	}
 	d.retry(w)
-	d.fly(d.local(mine))
+	d.fly(d.local(mine), w)
 	return nil
 }
 

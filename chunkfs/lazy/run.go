@@ -21,7 +21,8 @@ type run struct {
 	class   origin.Class
 	ctx     context.Context
 	cancel  context.CancelFunc
-	open    int           // flights that have not been settled
+	open    int // flights that have not been settled
+	meter   meter
 	raise   chan struct{} // closed when a reader has come to wait for one of them
 	raised  bool
 }
@@ -63,7 +64,7 @@ func (f *flight) at(d *Device) int {
 }
 
 // fly begins to fetch for a reader.
-func (d *Device) fly(flights []*flight) {
+func (d *Device) fly(flights []*flight, w *wait) {
 	if len(flights) == 0 {
 		return
 	}
@@ -79,8 +80,11 @@ func (d *Device) fly(flights []*flight) {
 		for n < len(flights) && d.near(flights[0].chunk, flights[n-1].chunk, flights[n].chunk, maxDemand) {
 			n++
 		}
-		d.begin(d.extend(slices.Clone(flights[:n]), maxDemand), origin.Demand)
-		flights = flights[n:]
+		run := d.extend(slices.Clone(flights[:n]), maxDemand)
+		if flights = flights[n:]; len(flights) == 0 {
+			run = d.along(run, w)
+		}
+		d.begin(run, origin.Demand)
 	}
 	d.pump()
 }

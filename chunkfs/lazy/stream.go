@@ -47,6 +47,7 @@ func (d *Device) follow(w *wait, last int) {
 			d.adapt(s, w.first)
 		}
 		s.used, s.next, s.end = d.ticks, last+1, end
+		w.stream = s
 		if goesOn {
 			d.advance(s)
 		}
@@ -58,6 +59,7 @@ func (d *Device) follow(w *wait, last int) {
 			s = &d.streams[k]
 		}
 	}
+	w.stream = s
 	*s = stream{end: end, next: last + 1, from: last + 1, ahead: last + 1, trigger: -1, used: d.ticks}
 }
 
@@ -75,7 +77,7 @@ func (d *Device) adapt(s *stream, at int) {
 	}
 	switch {
 	case used >= fetched/2:
-		s.window = min(max(2*s.window, firstWindow), d.cfg.ReadAhead)
+		s.window = min(max(2*s.window, 2*fetched, firstWindow), d.cfg.ReadAhead)
 	case used < fetched/4:
 		if s.window /= 2; s.window < leastWindow {
 			s.window = 0
