@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -136,8 +137,9 @@ func (c *Cache) Close() error {
 }
 
 // Settle says that the server has taken up what its predecessor left. Before it nothing is evicted, since it is not known yet what is
-// in use, and images that were SetDirect when the predecessor died are not removed, since the kernel may still read them.
-func (c *Cache) Settle() {
+// in use, and images that were SetDirect when the predecessor died are not removed, since the kernel may still read them. Nothing goes of
+// those that could not be taken up although the kernel does, as long as this server lives.
+func (c *Cache) Settle(notTakenUp ...format.Digest) {
 	c.evicting.Lock()
 	c.settled = true
 	c.evicting.Unlock()
@@ -145,6 +147,9 @@ func (c *Cache) Settle() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, e := range c.entries {
+		if slices.Contains(notTakenUp, e.digest) {
+			continue
+		}
 		if e.kept && e.direct == 0 {
 			e.unmark(directMark)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -59,16 +60,25 @@ func (s *server) api() http.Handler {
 }
 
 func (s *server) putMount(r *http.Request) (any, error) {
-	var o control.Open
-	d := json.NewDecoder(http.MaxBytesReader(nil, r.Body, maxBody))
+	o, err := readOpen(r.PathValue("id"), http.MaxBytesReader(nil, r.Body, maxBody))
+	if err != nil {
+		return nil, err
+	}
+	return s.Open(r.Context(), *o)
+}
+
+// readOpen reads and checks the body of a request for a mount.
+func readOpen(id string, body io.Reader) (*control.Open, error) {
+	o := new(control.Open)
+	d := json.NewDecoder(body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(&o); err != nil {
+	if err := d.Decode(o); err != nil {
 		return nil, fault.New(fault.Invalid, "read what is to be opened: %w", err)
 	}
-	if o.ID != r.PathValue("id") {
-		return nil, fault.New(fault.Invalid, "id: %.80q in the path and %.80q in the body", r.PathValue("id"), o.ID)
+	if o.ID != id {
+		return nil, fault.New(fault.Invalid, "id: %.80q in the path and %.80q in the body", id, o.ID)
 	}
-	return s.Open(r.Context(), o)
+	return o, checkOpen(o)
 }
 
 func doTrace(m *mount, r *http.Request) (any, error) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -122,6 +123,40 @@ func TestRestartWithoutOrigin(t *testing.T) {
 		t.Fatal("the reader does not go on when the origin is back")
 	}
 	w.sameTree(o.Target)
+}
+
+// TestRestartWithoutOriginOrMetadata: the server answers although it cannot take up an image before an origin is back, and keeps what the
+// kernel reads by itself.
+func TestRestartWithoutOriginOrMetadata(t *testing.T) {
+	w := newWorld(t)
+	direct, lazily := w.ask("1", control.Direct), w.ask("2", control.Lazy)
+	w.mount(direct)
+	w.mount(lazily)
+	at := filepath.Join(w.dir, "cache", "v1", "images", strings.Replace(w.image.String(), ":", "-", 1))
+	if err := os.WriteFile(filepath.Join(at, "metadata.sum"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.down.Store(true)
+	w.kill()
+	began := time.Now()
+	for w.client.Ping(t.Context()) != nil {
+		if time.Since(began) > 15*time.Second {
+			t.Fatal("the server does not answer while no origin does")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if _, err := os.Stat(filepath.Join(at, "direct")); err != nil {
+		t.Errorf("what the kernel reads is not kept any more: %v", err)
+	}
+	w.sameTree(direct.Target)
+	w.down.Store(false)
+	w.sameTree(lazily.Target)
+	for _, err := w.client.Stats(t.Context(), "1"); err != nil; _, err = w.client.Stats(t.Context(), "1") {
+		if time.Since(began) > 15*time.Second {
+			t.Fatalf("the mount is not taken up although an origin is back: %v", err)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // readUncached reads a file after having the kernel forget what it has of it.

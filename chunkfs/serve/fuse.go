@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/windlass-hpc/windlass/chunkfs/erofs"
 	"github.com/windlass-hpc/windlass/chunkfs/fusefs"
 	"github.com/windlass-hpc/windlass/internal/fault"
@@ -47,7 +49,7 @@ func (s *server) mountFUSE(ctx context.Context, m *mount) error {
 	if err != nil {
 		return err
 	}
-	mnt, err := c.open(ctx, fuseSlots, 0, s.keeper.Store)
+	mnt, err := c.open(ctx, fuseSlots, unix.MOUNT_ATTR_NODEV, s.keeper.Store)
 	if err != nil {
 		return err
 	}

@@ -149,7 +149,7 @@ func (s *server) complete(ctx context.Context, m *mount) error {
 		if err := m.dev.Damaged(); err != nil {
 			return fmt.Errorf("fetch all of image %s: %w", m.img.Digest(), err)
 		}
-		if m.dev.Stats().Prefetch.State == "done" && !m.img.Complete() {
+		if m.dev.Full() && !m.img.Complete() {
 			return fault.Hintf(fault.New(fault.Unavailable, "image %s does not fit the cache", m.img.Digest()),
 				"give the cache more room, or choose the mode lazy")
 		}

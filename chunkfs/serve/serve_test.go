@@ -11,6 +11,7 @@ import (
 
 	"github.com/windlass-hpc/windlass/chunkfs/control"
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/fsmount"
 )
 
 // TestModes mounts in every mode, one after the other, and compares every byte.
@@ -32,6 +33,9 @@ func TestModes(t *testing.T) {
 		t.Fatalf("opened %+v", o)
 	}
 	w.sameTree(pure.Target)
+	if at, err := fsmount.At(pure.Target); err != nil || at == nil || !strings.Contains(at.Options, "nodev") {
+		t.Errorf("its device nodes are devices: %+v, %v", at, err)
+	}
 
 	direct := w.ask("3", control.Auto) // all of it is there by now
 	if o := w.mount(direct); o.Mode != control.Direct || strings.HasPrefix(o.Device, w.place.Data()) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/windlass-hpc/windlass/chunkfs/cache"
 	"github.com/windlass-hpc/windlass/chunkfs/control"
+	"github.com/windlass-hpc/windlass/chunkfs/format"
 	"github.com/windlass-hpc/windlass/internal/durable"
 	"github.com/windlass-hpc/windlass/internal/fault"
 )
@@ -44,8 +45,20 @@ func (s *server) takeUp(ctx context.Context) error {
 		wg.Go(func() { s.takeUpMount(r, files[r.Open.ID]) })
 	}
 	wg.Wait()
-	s.cache.Settle()
+	s.cache.Settle(s.unreachedDirect(recs)...)
 	return s.dropStrays(recs)
+}
+
+// unreachedDirect lists the images that the kernel reads from the cache by itself, and that could not be taken up: their chunks must stay.
+func (s *server) unreachedDirect(recs []*record) (images []format.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range recs {
+		if t := s.seats[r.Open.ID]; r.Done && r.Mode == control.Direct && t != nil && t.pending == r {
+			images = append(images, r.Image)
+		}
+	}
+	return images
 }
 
 // undo takes back what an earlier server began for an Open that it did not live to answer.
@@ -61,13 +74,26 @@ func (s *server) undo(ctx context.Context, r *record) {
 	}
 }
 
-// retryPause is how long is waited before an image that could not be opened at the start is tried again.
-const retryPause = time.Second
+const (
+	// retryPause is how long is waited before an image that could not be opened at the start is tried again.
+	retryPause = 500 * time.Millisecond
+	// firstTry is how long the server's start waits for origins, and lastTry how long a try in the background may take: meanwhile the
+	// mount cannot be closed.
+	firstTry = 2 * time.Second
+	lastTry  = time.Minute
+)
 
 // takeUpMount opens the image of a mount that goes on. When the cache does not have it whole any more it takes the origins; while they do
-// not answer, readers wait, and it is tried again.
+// not answer, readers wait, and it is tried again in the background.
 func (s *server) takeUpMount(r *record, file *deviceFile) {
-	err := s.tryTakeUp(r, file)
+	limit := firstTry
+	try := func() error {
+		ctx, cancel := context.WithTimeout(s.ctx, limit)
+		defer cancel()
+		limit = min(2*limit, lastTry)
+		return s.tryTakeUp(ctx, r, file)
+	}
+	err := try()
 	if err == nil {
 		return
 	}
@@ -77,15 +103,15 @@ func (s *server) takeUpMount(r *record, file *deviceFile) {
 			select {
 			case <-s.ctx.Done():
 			case <-time.After(retryPause):
-				err = s.tryTakeUp(r, file)
+				err = try()
 			}
 		}
 	})
 }
 
 // tryTakeUp does it once. Success it is, too, when somebody has closed the mount meanwhile.
-func (s *server) tryTakeUp(r *record, file *deviceFile) error {
-	t, err := s.enter(s.ctx, r.Open.ID)
+func (s *server) tryTakeUp(ctx context.Context, r *record, file *deviceFile) error {
+	t, err := s.enter(ctx, r.Open.ID)
 	if err != nil {
 		return err
 	}
@@ -94,7 +120,7 @@ func (s *server) tryTakeUp(r *record, file *deviceFile) error {
 	if t.pending != r {
 		return nil
 	}
-	m, err := s.begin(s.ctx, r)
+	m, err := s.begin(ctx, r)
 	if err != nil {
 		return err
 	}
