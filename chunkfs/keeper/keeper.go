@@ -85,25 +85,38 @@ func receive(sock int) (word, arg string, fd int, err error) {
 	if err != nil {
 		return "", "", -1, err
 	}
-	fd = descriptor(oob[:oobn])
-	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+	fd, ok := descriptor(oob[:oobn])
+	if !ok || flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
 		closeFD(fd)
-		return "", "", -1, errors.New("a packet is longer than any that there is")
+		return "", "", -1, errors.New("a packet is longer than any that there is, or has more than one descriptor")
 	}
 	word, arg, _ = strings.Cut(string(buf[:n]), " ")
 	return word, arg, fd, nil
 }
 
-func descriptor(oob []byte) int {
+// descriptor takes the descriptor that came with a packet, -1 for none. Of several it keeps none, and says so.
+func descriptor(oob []byte) (fd int, ok bool) {
 	msgs, err := unix.ParseSocketControlMessage(oob)
-	if err != nil || len(msgs) != 1 {
-		return -1
+	if err != nil {
+		return -1, false
 	}
-	fds, err := unix.ParseUnixRights(&msgs[0])
-	if err != nil || len(fds) != 1 {
-		return -1
+	var all []int
+	for i := range msgs {
+		fds, err := unix.ParseUnixRights(&msgs[i])
+		if err == nil {
+			all = append(all, fds...)
+		}
 	}
-	return fds[0]
+	switch len(all) {
+	case 0:
+		return -1, true
+	case 1:
+		return all[0], true
+	}
+	for _, fd := range all {
+		unix.Close(fd)
+	}
+	return -1, false
 }
 
 func closeFD(fd int) {
