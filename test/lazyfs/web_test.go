@@ -20,6 +20,7 @@ type web struct {
 	sent   atomic.Int64 // bytes of bodies
 	sick   atomic.Int32 // of 1,000 requests for blobs so many fail
 	liar   atomic.Bool  // and so many bring wrong bytes
+	wrong  atomic.Bool  // all of packs is wrong
 	hanged atomic.Bool  // answers nothing, and keeps the connections
 
 	mu     sync.Mutex
@@ -74,7 +75,7 @@ func (w *web) handler(ended <-chan struct{}) http.Handler {
 			}
 			return
 		}
-		out := &counted{ResponseWriter: rw, n: &w.sent}
+		out := &counted{ResponseWriter: rw, n: &w.sent, twist: w.wrong.Load() && strings.HasPrefix(r.URL.Path, "/blobs/")}
 		if w.liar.Load() && rand.IntN(1000) < 50 {
 			out.twist = true
 		}
