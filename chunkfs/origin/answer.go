@@ -22,7 +22,7 @@ func accept(w want, resp *http.Response, body *stream, s *site) (*content, error
 	case resp.StatusCode == http.StatusOK:
 		return acceptWhole(w, resp, body, s)
 	}
-	return nil, badStatus(resp)
+	return nil, badStatus(w, resp)
 }
 
 func acceptPart(w want, resp *http.Response, body *stream, s *site) (*content, error) {
@@ -105,12 +105,12 @@ func statusText(code int) string {
 }
 
 // badStatus says what an answer means that is not the file.
-func badStatus(resp *http.Response) *failure {
+func badStatus(w want, resp *http.Response) *failure {
 	code := resp.StatusCode
 	text := "the server answers " + statusText(code)
 	switch {
 	case code == http.StatusNotFound || code == http.StatusGone:
-		return failed(missing, fault.NotFound, "%s", text)
+		return failed(missing, fault.NotFound, "%s for %s", text, w.path)
 	case code == http.StatusUnauthorized || code == http.StatusForbidden || code == http.StatusProxyAuthRequired:
 		return failed(refused, fault.Backend, "%s", text).hinted(hintAuth)
 	case code == http.StatusNotImplemented || code == http.StatusHTTPVersionNotSupported:

@@ -75,6 +75,9 @@ func (s *Set) Tag(ctx context.Context, name string) (format.Digest, error) {
 	}
 	h := &head{path: path, limit: maxTag, whole: true, check: checkTag}
 	err = s.run(ctx, &job{what: fmt.Sprintf("fetch tag %q", name), class: Demand, ordered: true, prompt: true, try: h.try, done: h.done})
+	if fault.Is(err, fault.NotFound) {
+		err = fault.Hintf(err, "see whether that is a store (it has the file %s), and with `windlass image ls` there which tags it has", format.StoreFile)
+	}
 	if err != nil {
 		return format.Digest{}, err
 	}
