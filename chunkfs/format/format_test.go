@@ -269,7 +269,7 @@ func TestTags(t *testing.T) {
 			t.Errorf("%q: %q, %v", good, path, err)
 		}
 	}
-	for _, bad := range []string{"", "/a", "a/", "a//b", ".", "..", "a/../b", "a/.", "-a", "a~", "a b", "a\n", "é", strings.Repeat("a", 129)} {
+	for _, bad := range []string{"", "/a", "a/", "a//b", ".", "..", "a/../b", "a/.", "-a", "a~", "a b", "a\n", "é", "blake3:00", "sha256:x", strings.Repeat("a", 129)} {
 		if err := CheckTag(bad); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q: %v", bad, err)
 		}

@@ -44,10 +44,15 @@ func TracePath(image Digest, role string) (string, error) {
 }
 
 // CheckTag says whether a tag may have the name. Names are paths below tags/ of the store, so what a path could do beyond naming is
-// refused, and so is an ending in "~", which the store gives its temporary files. The error is of kind Invalid.
+// refused, and so is an ending in "~", which the store gives its temporary files, and what reads as a digest. The error is of kind Invalid.
 func CheckTag(name string) error {
 	if !regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._:/-]{0,127}$`).MatchString(name) {
 		return fault.New(fault.Invalid, "tag %.140q is not 1 to 128 of A-Z a-z 0-9 . _ : / - beginning with a letter, digit or _", name)
+	}
+	for _, a := range []Algorithm{BLAKE3, SHA256} {
+		if strings.HasPrefix(name, a.String()+":") {
+			return fault.New(fault.Invalid, "%.140q reads as the digest of an image, and is none: after %s: come 64 of 0-9 and a-f", name, a)
+		}
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == "" || part == "." || part == ".." {
