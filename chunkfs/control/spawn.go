@@ -125,12 +125,23 @@ func (s *Starter) logSize() int64 {
 	return info.Size()
 }
 
-// logSince gives the last of what was written to the log since it had size bytes, for an error message.
+// maxReason bounds in bytes what an error message takes of the log.
+const maxReason = 500
+
+// logSince gives the last line that a server has written to the log since it had size bytes, or a keeper when no server has, for an error
+// message.
 func (s *Starter) logSince(size int64) string {
 	b, err := os.ReadFile(s.place.Log())
 	if err != nil || int64(len(b)) <= size {
 		return ""
 	}
-	b = b[size:]
-	return ": " + strings.TrimSpace(string(b[max(0, len(b)-500):]))
+	last := ""
+	for line := range strings.Lines(string(b[size:])) {
+		line = strings.TrimSpace(line)
+		of := strings.HasPrefix(line, "windlass-shim: ") || strings.Contains(line, " keeper: ")
+		if line != "" && (last == "" || !of) {
+			last = line
+		}
+	}
+	return fmt.Sprintf(": %.*s", maxReason, strings.TrimPrefix(last, "windlass: "))
 }
