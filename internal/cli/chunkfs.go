@@ -41,7 +41,14 @@ one fails. Passwords and tokens are read from files, so that no list of processe
 		if err != nil {
 			return nil, usageError{err, cmd.CommandPath()}
 		}
-		return m, c.fill(cmd, m.Chunkfs)
+		if err := c.fill(cmd, m.Chunkfs); err != nil {
+			return nil, err
+		}
+		daemon, err := a.connect()
+		if err != nil {
+			return nil, err
+		}
+		return m, a.placeStores(daemon, m.Chunkfs)
 	})
 	f := cmd.Flags()
 	f.StringArrayVar(&c.origins, "origin", nil, "another store that has the image; may be given again")
@@ -67,6 +74,21 @@ func chunkfsMount(text string) (*models.Mount, error) {
 	}
 	return &models.Mount{Kind: models.MountKindChunkfs, Chunkfs: &models.MountChunkfs{
 		Image: &image, Origins: []*models.ChunkfsOrigin{{URL: &store}}}}, nil
+}
+
+// placeStores makes the paths of stores absolute.
+func (a *app) placeStores(daemon *api, part *models.MountChunkfs) error {
+	for _, o := range part.Origins {
+		if strings.Contains(*o.URL, "://") {
+			continue
+		}
+		path, err := a.path(daemon, *o.URL)
+		if err != nil {
+			return err
+		}
+		o.URL = &path
+	}
+	return nil
 }
 
 // fill adds what the flags say.

@@ -32,7 +32,7 @@ func (a *app) imageMount(daemon *api, image, fs string) (*models.Mount, error) {
 		if err != nil {
 			return nil, usageError{err, ""}
 		}
-		return m, nil
+		return m, a.placeStores(daemon, m.Chunkfs)
 	}
 	for _, scheme := range []string{"http://", "https://", "file://"} {
 		if strings.HasPrefix(image, scheme) {

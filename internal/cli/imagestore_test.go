@@ -72,6 +72,30 @@ func TestImagesAreBuiltListedAndInspected(t *testing.T) {
 	images(t, "check", at).want(t, 0, "")
 }
 
+// TestAStoreThatCannotBeIsRefused before anything is made.
+func TestAStoreThatCannotBeIsRefused(t *testing.T) {
+	tree := smallTree(t)
+	t.Chdir(t.TempDir())
+	if err := os.Symlink(tree, "link"); err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[string]string{
+		"http://h/s":         "a store is built in a directory",
+		tree:                 "it would hold the store itself",
+		tree + "/var/images": "it would hold the store itself",
+		"link/images":        "it would hold the store itself",
+	} {
+		images(t, "build", tree, "-o", at, "--tag", "a").want(t, 2, want)
+	}
+	images(t, "build", tree, "-o", "store", "--tag", "a b").want(t, 2, `tag "a b"`)
+	images(t, "build", tree, "-o", "store", "--tag", "blake3:0").want(t, 2, "reads as the digest of an image")
+	for _, dir := range []string{"http:", "store", tree + "/var", tree + "/images"} {
+		if _, err := os.Lstat(dir); err == nil {
+			t.Errorf("%s was made", dir)
+		}
+	}
+}
+
 func TestAnImageIsUnpackedExportedAndServed(t *testing.T) {
 	at, tree := builtStore(t)
 	h, err := image.NewHandler(at)
@@ -119,7 +143,7 @@ func TestMistakesWithImagesSayWhatToDo(t *testing.T) {
 		{[]string{"build", tree, "-o", at, "--tag", "../x"}, exitUsage, "tag"},
 		{[]string{"build", tree, "-o", at, "--tag", "x", "--codec", "rar"}, exitUsage, "rar"},
 		{[]string{"build", "/nonexistent", "-o", at, "--tag", "x"}, exitNotFound, "/nonexistent"},
-		{[]string{"build", tree, "-o", tree, "--tag", "x"}, exitConflict, "no store"},
+		{[]string{"build", tree, "-o", smallTree(t), "--tag", "x"}, exitConflict, "no store"},
 		{[]string{"build", tree, "-o", at, "--tag", "a/1/b"}, exitConflict, "a/1/b"},
 		{[]string{"export", at + "#a/1", "x.zip"}, exitUsage, "--as"},
 		{[]string{"export", at + "#a/1", "-", "--as", "erofs"}, exitUsage, "stdout"},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -85,6 +86,9 @@ func (a *app) buildImage(cmd *cobra.Command, from string, b buildFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := b.checkStore(cmd, from); err != nil {
+		return err
+	}
 	left := &leftOut{w: a.err}
 	src, err := source.Open(cmd.Context(), from, source.Options{Kind: source.Kind(b.kind), Stdin: a.in, CrossMounts: b.crossMounts,
 		Platform: b.platform, Ref: b.ref, Skipped: left.add})
@@ -111,6 +115,33 @@ func (a *app) buildImage(cmd *cobra.Command, from string, b buildFlags) error {
 	}
 	answer := newBuilt(o.Tag, s.Dir(), r)
 	return a.print(answer, answer.write)
+}
+
+// checkStore refuses, before anything is made, a store that cannot be written to and one that would become a part of its own image.
+func (b *buildFlags) checkStore(cmd *cobra.Command, from string) error {
+	if strings.Contains(b.store, "://") {
+		return usagef(cmd, "-o %s: a store is built in a directory; `windlass image serve` gives it to others", b.store)
+	}
+	if err := format.CheckTag(b.tag); err != nil {
+		return usagef(cmd, "--tag: %w", err)
+	}
+	if st, err := os.Stat(from); from == source.Stdin || err != nil || !st.IsDir() {
+		return nil
+	}
+	rel, err := filepath.Rel(resolved(from), resolved(b.store))
+	if err == nil && filepath.IsLocal(rel) {
+		return usagef(cmd, "-o %s lies in %s, of which the image is made: it would hold the store itself; name a directory elsewhere", b.store, from)
+	}
+	return nil
+}
+
+// resolved is the absolute path without symbolic links, as far as it is there.
+func resolved(path string) string {
+	path = absolute(path)
+	if to, err := filepath.EvalSymlinks(path); err == nil || path == "/" {
+		return to
+	}
+	return filepath.Join(resolved(filepath.Dir(path)), filepath.Base(path))
 }
 
 func (b *buildFlags) options(cmd *cobra.Command) (build.Options, error) {
