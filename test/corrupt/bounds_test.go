@@ -22,7 +22,13 @@ import (
 )
 
 // most is what a parser may allocate for one hostile input, in all.
-const most = 64 << 20
+func most(parser string) uint64 {
+	if parser == "FuzzTar" {
+		// Archives are taken with the window that zstd itself takes unless it is told otherwise (--long=27), which the first bytes ask for.
+		return 128<<20 + 8<<20
+	}
+	return 64 << 20
+}
 
 // parsers are those of what comes from the network or an image. That they panic, hang or allocate too much is for the caller to see.
 func parsers(t *testing.T) map[string]func(b []byte) error {
@@ -107,7 +113,7 @@ func TestParsersAllocateLittle(t *testing.T) {
 			for name, b := range inputs {
 				var err error
 				took := allocated(func() { err = parse(b) })
-				if took > most {
+				if took > most(parser) {
 					t.Errorf("%s: %d MiB for %d bytes, %v", name, took>>20, len(b), err)
 				}
 				if err != nil && fault.KindOf(err) == fault.Internal {
@@ -203,6 +209,7 @@ func bombs(t *testing.T) map[string][]byte {
 		"JSON, a long string":         []byte(`{"version":1,"role":"` + strings.Repeat(`\u0041`, 150_000) + `"}`),
 		"zstd of zeros":               zeros,
 		"zstd, window of terabytes":   window,
+		"zstd, window of 128 MiB":     frame(17<<3, tarHeader('0', "x", "77777777777\x00", nil)),
 		"zstd, content of 2^62":       sized,
 		"lz4 of zeros":                append([]byte{0x1f, 0, 1, 0}, bytes.Repeat([]byte{0xff}, 100_000)...),
 		"superblock of ones":          super,
@@ -221,6 +228,23 @@ func compressed(t *testing.T, size int) []byte {
 	w, err := zstd.NewWriter(nil, zstd.WithWindowSize(1<<20))
 	must(t, err)
 	return w.EncodeAll(make([]byte, size), nil)
+}
+
+// frame is zstd by hand: a window, some bytes as they are, and then 8 MiB in 256 bytes.
+func frame(window byte, b []byte) []byte {
+	header := func(kind, size int, last bool) []byte {
+		word := size<<3 | kind<<1
+		if last {
+			word |= 1
+		}
+		return []byte{byte(word), byte(word >> 8), byte(word >> 16)}
+	}
+	z := append([]byte{0x28, 0xb5, 0x2f, 0xfd, 0, window}, header(0, len(b), false)...)
+	z = append(z, b...)
+	for n := range 64 {
+		z = append(append(z, header(1, 128<<10, n == 63)...), 0)
+	}
+	return z
 }
 
 func pax(records ...string) []byte {

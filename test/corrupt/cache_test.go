@@ -12,9 +12,9 @@ import (
 	"github.com/windlass-hpc/windlass/chunkfs/format"
 )
 
-// sample says how many bytes apart the damages of a file of the cache are, a bit each; 0: every bit.
+// samples says how many bytes apart the damages of a file of the cache are, a bit each; 0: every bit.
 func samples() map[string]int {
-	return map[string]int{"cache.json": 0, "present": 0, "metadata.sum": 0, "manifest": 1, "index": 1, "metadata": 8, "data": 16}
+	return map[string]int{"cache.json": 0, "present": 0, "metadata.sum": 0, "manifest": 1, "index": 1, "metadata": 8, "data": 24}
 }
 
 // TestDamagedCache damages the files of a node's cache between two starts of its server, each in turn; of the data a bit in every chunk

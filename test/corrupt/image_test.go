@@ -59,7 +59,7 @@ func smallTree(t testing.TB, version byte) string {
 	must(t, os.WriteFile(filepath.Join(dir, "noise"), noise, 0o640))
 	f, err := os.Create(filepath.Join(dir, "sparse"))
 	must(t, err)
-	_, err = f.WriteAt(words(700, 3), 1<<20)
+	_, err = f.WriteAt(words(700, 3), 1<<16)
 	must(t, err)
 	must(t, f.Close())
 	must(t, os.Symlink("etc/conf.d/a", filepath.Join(dir, "link")))
