@@ -29,6 +29,10 @@ const (
 	maxAnswer = 256 << 20
 )
 
+// TimeoutHeader tells the server how long its client waits: a duration as Go writes it. The server answers before that is over, and so can
+// say what took so long.
+const TimeoutHeader = "Windlass-Timeout"
+
 // ErrNoServer says that nobody answers at the socket.
 var ErrNoServer = errors.New("nobody answers")
 
@@ -171,6 +175,9 @@ func (c Client) do(ctx context.Context, method, path string, in any) (*http.Resp
 	req, err := http.NewRequestWithContext(ctx, method, "http://chunkfs"+path, body)
 	if err != nil {
 		return nil, err
+	}
+	if end, ok := ctx.Deadline(); ok {
+		req.Header.Set(TimeoutHeader, time.Until(end).String())
 	}
 	transport := &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },

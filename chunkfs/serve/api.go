@@ -21,7 +21,9 @@ func (s *server) api() http.Handler {
 	mux := http.NewServeMux()
 	answer := func(pattern string, fn func(r *http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			out, err := fn(r)
+			ctx, cancel := inTime(r)
+			defer cancel()
+			out, err := fn(r.WithContext(ctx))
 			reply(w, out, err)
 		})
 	}
@@ -57,6 +59,19 @@ func (s *server) api() http.Handler {
 	answer("PUT /v1/exit", s.putExit)
 	mux.HandleFunc("GET /v1/hold", s.hold)
 	return mux
+}
+
+// mostKeptBack is how much of the time is kept back for undoing and answering at most.
+const mostKeptBack = 500 * time.Millisecond
+
+// inTime ends the work for a request a little before its client gives up: what goes on then, such as that an origin refuses, is known here
+// alone.
+func inTime(r *http.Request) (context.Context, context.CancelFunc) {
+	limit, err := time.ParseDuration(r.Header.Get(control.TimeoutHeader))
+	if err != nil || limit <= 0 {
+		return context.WithCancel(r.Context())
+	}
+	return context.WithTimeout(r.Context(), limit-min(limit/10, mostKeptBack))
 }
 
 func (s *server) putMount(r *http.Request) (any, error) {

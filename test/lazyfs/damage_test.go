@@ -1,6 +1,7 @@
 package lazyfs
 
 import (
+	"encoding/json"
 	"io/fs"
 	"math/rand/v2"
 	"net/http"
@@ -111,20 +112,19 @@ func (w *world) undamaged(img *image, origin *web) bool {
 	w.t.Helper()
 	w.start()
 	for _, mode := range []string{"auto", "fuse", "direct"} {
-		var m struct {
-			models.Mount
-			models.Error
-		}
-		status, err := w.d.Call(w.t.Context(), http.MethodPost, "/mount", spec(img, mode, nil, origin.url), &m)
+		var answer json.RawMessage
+		status, err := w.d.Call(w.t.Context(), http.MethodPost, "/mount", spec(img, mode, nil, origin.url), &answer)
 		must(w.t, err)
 		if status != http.StatusCreated {
-			if !w.layoutRefused(status, m.Error) {
-				w.t.Errorf("%s: %d %s", mode, status, *m.Message)
+			if !w.layoutRefused(status, answer) {
+				w.t.Errorf("%s: %d %s", mode, status, answer)
 			}
 			break
 		}
+		var m models.Mount
+		must(w.t, json.Unmarshal(answer, &m))
 		img.whole(w.t, m.Mountpoint)
-		w.unmount(&m.Mount)
+		w.unmount(&m)
 	}
 	w.closed()
 	return !w.t.Failed()
@@ -132,13 +132,13 @@ func (w *world) undamaged(img *image, origin *web) bool {
 
 // layoutRefused says whether a mount was refused since the file that says what the cache is cannot be believed; the user is told to
 // remove the cache, which is done.
-func (w *world) layoutRefused(status int, e models.Error) bool {
+func (w *world) layoutRefused(status int, answer []byte) bool {
 	path := filepath.Join(w.cache, "v1", "cache.json")
 	b, err := os.ReadFile(path)
 	if err == nil && string(b) == "{\"layout\":1}\n" {
 		return false
 	}
-	w.t.Logf("%s is %q: %d %s", path, b, status, *e.Message)
+	w.t.Logf("%s is %q: %d %s", path, b, status, answer)
 	must(w.t, os.Remove(path))
 	return status == http.StatusServiceUnavailable || status == http.StatusNotImplemented
 }

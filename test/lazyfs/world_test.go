@@ -133,8 +133,8 @@ func within(t *testing.T, limit time.Duration, what string, so func() bool) {
 
 // spec is a mount of an image from origins, with nothing fetched ahead unless change says so.
 func spec(img *image, mode string, change func(*models.MountChunkfs), origins ...string) *models.Mount {
-	none := "none"
-	part := &models.MountChunkfs{Image: &img.tag, Mode: &mode, Prefetch: &none}
+	tag, none := img.tag, "none"
+	part := &models.MountChunkfs{Image: &tag, Mode: &mode, Prefetch: &none}
 	for _, url := range origins {
 		part.Origins = append(part.Origins, &models.ChunkfsOrigin{URL: &url})
 	}
