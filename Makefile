@@ -47,10 +47,11 @@ bench-chunkfs: ## measure chunkfs side by side with the file systems that others
 	@test/bench-chunkfs.sh
 
 .PHONY: crash
-crash: ## kill the daemon at every step of a chain, fifty rounds
+crash: ## kill the daemon at every step of a chain, fifty rounds, and the chunkfs server under readers, a thousand times
 	@test/install.sh test
 	@test/rootfs.sh
 	@WINDLASS_CRASH_ROUNDS=50 go test -tags failpoint -count=1 -timeout 4h -v ./test/crash/...
+	@WINDLASS_LAZY_KILLS=1000 go test -count=1 -timeout 2h -v ./test/lazyfs/...
 
 .PHONY: generate
 generate: ## make swagger/models, swagger/client and swagger/spec from swagger.yaml

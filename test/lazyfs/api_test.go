@@ -22,7 +22,7 @@ func TestWhatCannotBeMounted(t *testing.T) {
 	origin, hanging := serve(t, img.store), serve(t, img.store)
 	hanging.hanged.Store(true)
 	page := serve(t, img.tree) // a web server without a store
-	limit := 4 * time.Second
+	limit := 2 * time.Second
 	w := begin(t, "--create-timeout", limit.String(), "--step-timeout", limit.String())
 	with := func(change func(*models.MountChunkfs)) any { return spec(img, "auto", change, origin.url) }
 	set := func(field string, value any) any {
