@@ -33,6 +33,7 @@ type Result struct {
 	Chunks    int64            // different ones in the image
 	Reused    int64            // of them, those that the store had
 	NewChunks int64            // of them, those that it had not
+	Recall    error            // why Options.Recall could not be written; the image is published all the same
 	Took      time.Duration
 }
 

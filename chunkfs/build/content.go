@@ -75,6 +75,22 @@ func (cs *contents) claim(sum format.Sum, size int64) (c *content, isNew bool) {
 	return c, !c.known
 }
 
+// recalled gives the content of a digest that nobody has the bytes of, if somebody has asked for it before or the store has it.
+func (cs *contents) recalled(p part) (*content, bool) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if c := cs.bySum[p.sum]; c != nil || cs.anew {
+		return c, c != nil && c.size == p.size
+	}
+	pack, chunk, ok := cs.known.Find(p.sum)
+	if !ok || int64(chunk.Size) != p.size {
+		return nil, false
+	}
+	c := &content{sum: p.sum, size: p.size, known: true, pack: pack, chunk: chunk, number: format.Zero}
+	cs.bySum[p.sum] = c
+	return c, true
+}
+
 // reuseNothing lets chunks that nobody has asked for yet be stored anew, though the store may have them.
 func (cs *contents) reuseNothing() {
 	cs.mu.Lock()

@@ -20,15 +20,17 @@ type file struct {
 	path   string
 	node   *erofs.Node
 	open   func() (source.Content, error)
-	weight int64 // of its memory in the budget
+	weight int64      // of its memory in the budget
+	key    format.Sum // for the recall
 
-	// Of a small one: its content, when read is closed.
+	// Of a small one: its content, when read is closed; no data when only the digest is remembered.
 	data []byte
 	sum  format.Sum
 	read chan struct{}
 
 	// Of a large one: what it is made of, in order; closed at its end.
 	pieces chan piece
+	made   []part // the same, for the recall
 }
 
 // piece is a chunk of a large file, or zeros where content is nil. The last one goes on to the end of its block.
@@ -47,6 +49,7 @@ type reader struct {
 // readers keeps readers.
 type readers struct {
 	contents *contents
+	recall   *recall
 	cdc      *chunkers.ChunkerOpts
 	pool     sync.Pool
 }
@@ -95,8 +98,55 @@ func (rs *readers) try(ctx context.Context, f *file) error {
 	}
 	if f.read != nil {
 		close(f.read)
-	} else {
-		close(f.pieces)
+		return nil
+	}
+	close(f.pieces)
+	rs.recall.note(f.key, memory{kind: largeFile, parts: f.made})
+	return nil
+}
+
+// remember fills in what the file is made of without reading it, if that is remembered and the chunks are there.
+func (rs *readers) remember(f *file) bool {
+	if f.read != nil {
+		parts, _, ok := rs.recall.find(f.key, smallFile)
+		if !ok || len(parts) != 1 {
+			return false
+		}
+		f.sum = parts[0].sum
+		close(f.read)
+		rs.recall.note(f.key, memory{kind: smallFile, parts: parts})
+		return true
+	}
+	parts, _, ok := rs.recall.find(f.key, largeFile)
+	if !ok {
+		return false
+	}
+	pieces := make(chan piece, len(parts))
+	for _, p := range parts {
+		next := piece{size: p.size}
+		if p.sum != (format.Sum{}) {
+			if next.content, ok = rs.contents.recalled(p); !ok {
+				return false
+			}
+		}
+		pieces <- next
+	}
+	f.pieces = pieces
+	close(f.pieces)
+	rs.recall.note(f.key, memory{kind: largeFile, parts: parts})
+	return true
+}
+
+// again reads a small file of which only the digest was remembered.
+func (rs *readers) again(ctx context.Context, f *file) error {
+	sum := f.sum
+	f.read = make(chan struct{})
+	if err := rs.do(ctx, f); err != nil {
+		return err
+	}
+	if f.sum != sum {
+		err := fault.New(fault.BadState, "%q is not what it was, and its times do not tell", f.path)
+		return fault.Hintf(err, "build without what is remembered of earlier builds")
 	}
 	return nil
 }
@@ -162,6 +212,13 @@ func (r *reader) run(ctx context.Context, f *file) error {
 }
 
 func (f *file) send(ctx context.Context, p piece) error {
+	if f.key != (format.Sum{}) {
+		made := part{size: p.size}
+		if p.content != nil {
+			made.sum = p.content.sum
+		}
+		f.made = append(f.made, made)
+	}
 	select {
 	case f.pieces <- p:
 		return nil

@@ -22,13 +22,14 @@ type placed struct {
 
 // group is small files that are one chunk: whole files, each from a block's beginning on.
 type group struct {
-	plain   []byte
 	members []member
+	room    int // of all, in whole blocks
 	content *content
 }
 
 type member struct {
 	place *place
+	file  *file
 	off   int64 // in the group
 	size  int64
 }
@@ -54,7 +55,9 @@ type layer struct {
 	contents *contents
 	in       <-chan step // files, small ones too, and barriers
 	out      chan<- step
-	release  func(*file) // its memory is free
+	release  func(*file) // it counts no longer; what of it is in the open group is little
+	readers  *readers
+	recall   *recall
 
 	open   *group
 	smalls map[format.Sum]*place
@@ -105,20 +108,23 @@ func (l *layer) small(ctx context.Context, f *file) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	defer func() {
-		l.contents.buffers.put(f.data)
-		f.data = nil
-		l.release(f)
-	}()
+	defer l.release(f)
 	switch {
+	case f.data == nil: // only its digest is known
 	case len(f.data) <= l.o.Inline:
 		f.node.Data = append([]byte(nil), f.data...)
+		l.drop(f)
 		return nil
 	case isHole(f.data):
+		l.drop(f)
 		return nil
+	default:
+		l.recall.note(f.key, memory{kind: smallFile, parts: []part{{size: f.node.Size, sum: f.sum}}})
 	}
 	p := l.smalls[f.sum]
-	if p == nil {
+	if p != nil {
+		l.drop(f)
+	} else {
 		p = new(place)
 		l.smalls[f.sum] = p
 		if err := l.add(ctx, f, p); err != nil {
@@ -127,6 +133,14 @@ func (l *layer) small(ctx context.Context, f *file) error {
 	}
 	l.placed = append(l.placed, placed{f.node, p})
 	return nil
+}
+
+// drop gives back the memory of a file.
+func (l *layer) drop(f *file) {
+	if f.data != nil {
+		l.contents.buffers.put(f.data)
+		f.data = nil
+	}
 }
 
 func isHole(data []byte) bool {
@@ -140,18 +154,17 @@ func isHole(data []byte) bool {
 
 func (l *layer) add(ctx context.Context, f *file, p *place) error {
 	room := int(roundUp(f.node.Size))
-	if l.open != nil && len(l.open.plain)+room > l.o.MaxChunk {
+	if l.open != nil && l.open.room+room > l.o.MaxChunk {
 		if err := l.flush(ctx); err != nil {
 			return err
 		}
 	}
 	if l.open == nil {
-		l.open = &group{plain: l.contents.buffers.get(l.o.AvgChunk)}
+		l.open = new(group)
 	}
 	g := l.open
-	g.members = append(g.members, member{place: p, off: int64(len(g.plain)), size: f.node.Size})
-	g.plain = append(g.plain, f.data...)
-	g.plain = append(g.plain, zeroBlock[:room-len(f.data)]...)
+	g.members = append(g.members, member{place: p, file: f, off: int64(g.room), size: f.node.Size})
+	g.room += room
 	if l.ends(f.sum, room) {
 		return l.flush(ctx)
 	}
@@ -161,7 +174,7 @@ func (l *layer) add(ctx context.Context, f *file, p *place) error {
 // ends says whether the open group ends with the file of this digest that takes so much room. As in FastCDC that is less likely than on
 // average before the average size is reached, and more likely after.
 func (l *layer) ends(sum format.Sum, room int) bool {
-	size := len(l.open.plain)
+	size := l.open.room
 	if size < l.o.MinChunk {
 		return false
 	}
@@ -185,11 +198,42 @@ func (l *layer) flush(ctx context.Context) error {
 		return nil
 	}
 	l.open = nil
-	c, err := l.contents.of(ctx, g.plain)
+	c, err := l.content(ctx, g)
 	if err != nil {
 		return err
 	}
-	l.contents.buffers.put(g.plain)
-	g.plain, g.content = nil, c
+	for i := range g.members {
+		l.drop(g.members[i].file)
+		g.members[i].file = nil
+	}
+	g.content = c
 	return l.send(ctx, step{group: g})
+}
+
+// content gives the chunk of a group. When some of its files were not read, it may be remembered too; else they are read now.
+func (l *layer) content(ctx context.Context, g *group) (*content, error) {
+	key := groupKey(g.members)
+	if parts, size, ok := l.recall.find(key, groupOf); ok && len(parts) == 1 && size == int64(g.room) {
+		if c, ok := l.contents.recalled(part{size: size, sum: parts[0].sum}); ok {
+			l.recall.note(key, memory{kind: groupOf, parts: parts, length: size})
+			return c, nil
+		}
+	}
+	plain := l.contents.buffers.get(g.room)
+	for _, m := range g.members {
+		if m.file.data == nil {
+			if err := l.readers.again(ctx, m.file); err != nil {
+				return nil, err
+			}
+		}
+		plain = append(plain, m.file.data...)
+		plain = append(plain, zeroBlock[:int(roundUp(m.size)-m.size)]...)
+	}
+	c, err := l.contents.of(ctx, plain)
+	if err != nil {
+		return nil, err
+	}
+	l.contents.buffers.put(plain)
+	l.recall.note(key, memory{kind: groupOf, parts: []part{{sum: c.sum}}, length: c.size})
+	return c, nil
 }

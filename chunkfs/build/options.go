@@ -23,8 +23,12 @@ type Options struct {
 	Inline                       int // files of up to so many bytes lie in the metadata; less than a block
 	// Trace names files that a start reads, which are laid one after the other, in packs of their own, in the order of the trace. Chunks
 	// of theirs are not reused from other images of the store, where they may lie apart.
-	Trace    *format.Trace
-	Labels   map[string]string
+	Trace  *format.Trace
+	Labels map[string]string
+	// Recall is a file that remembers what files were made of, by their source.Item.Version, so that a later build with the same sizes need
+	// not read those that have not changed; empty: no such. It does not change the image, may be removed at any time, and may be shared by
+	// builds of several trees, one after the other. Who can write it decides what later images hold.
+	Recall   string
 	Parallel int            // how many threads compress, and how many read; it does not change the image
 	Progress func(Progress) // called now and then, by one goroutine at a time; may be nil
 }

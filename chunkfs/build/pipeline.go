@@ -30,6 +30,7 @@ type pipeline struct {
 	group    *errgroup.Group
 	contents *contents
 	readers  *readers
+	recall   *recall
 	reading  sync.WaitGroup
 	files    chan step
 	memory   *semaphore.Weighted
@@ -46,6 +47,7 @@ type pipeline struct {
 type built struct {
 	root   *erofs.Node
 	placer *placer
+	recall *recall
 }
 
 // readContent reads the whole source, and stores the chunks that the store has not.
@@ -56,6 +58,7 @@ func readContent(ctx context.Context, src source.Source, txn *store.Txn, known *
 	laid := make(chan step, cap(p.files))
 	lay := &layer{
 		o: o, contents: p.contents, in: p.files, out: laid, release: p.release, smalls: map[format.Sum]*place{},
+		readers: p.readers, recall: p.recall,
 	}
 	put := &placer{
 		in: laid, packs: newPacks(txn, o), release: p.release, told: p.meter.stored,
@@ -83,7 +86,7 @@ func readContent(ctx context.Context, src source.Source, txn *store.Txn, known *
 			f.node.Extents = f.place.extents
 		}
 	}
-	return &built{root: p.tree.finish(), placer: put}, nil
+	return &built{root: p.tree.finish(), placer: put, recall: p.recall}, nil
 }
 
 func newPipeline(ctx context.Context, group *errgroup.Group, src source.Source, known *store.Known, o Options) *pipeline {
@@ -92,7 +95,8 @@ func newPipeline(ctx context.Context, group *errgroup.Group, src source.Source, 
 		depth: min(max(budget/8/o.MaxChunk, 4), 64), tree: newTree(), seen: map[*erofs.Node]bool{}, trace: newTraced(o.Trace),
 		meter: meter{src: src, progress: o.Progress},
 	}
-	p.readers = &readers{contents: p.contents, cdc: o.cdc()}
+	p.recall = openRecall(o)
+	p.readers = &readers{contents: p.contents, recall: p.recall, cdc: o.cdc()}
 	p.total = max(budget, int64(2*o.Parallel)*p.largest())
 	p.memory = semaphore.NewWeighted(p.total)
 	return p
@@ -132,6 +136,9 @@ func (p *pipeline) visit(i source.Item) error {
 // so the file that the stages wait for always has it.
 func (p *pipeline) file(i source.Item, concurrently bool) error {
 	f := &file{path: i.Path, node: i.Node, open: i.Open}
+	if p.src.Random() && i.Node.Size > int64(p.o.Inline) {
+		f.key = p.recall.key(i)
+	}
 	if i.Node.Size <= int64(max(p.o.Group, p.o.Inline)) {
 		f.read = make(chan struct{})
 		f.weight = i.Node.Size
@@ -140,6 +147,10 @@ func (p *pipeline) file(i source.Item, concurrently bool) error {
 		f.weight = min(i.Node.Size, int64(p.depth*p.o.MaxChunk)) + int64(4*p.o.MaxChunk)
 	}
 	f.weight = max(f.weight, p.total/int64(16*p.o.Parallel)) // so many files are open at once at most
+	known := f.key != (format.Sum{}) && p.readers.remember(f)
+	if known {
+		f.weight = 0
+	}
 	if err := p.memory.Acquire(p.ctx, f.weight); err != nil {
 		return context.Cause(p.ctx)
 	}
@@ -147,6 +158,9 @@ func (p *pipeline) file(i source.Item, concurrently bool) error {
 	case p.files <- step{file: f}:
 	case <-p.ctx.Done():
 		return context.Cause(p.ctx)
+	}
+	if known {
+		return nil
 	}
 	if !concurrently {
 		return p.readers.do(p.ctx, f)

@@ -42,7 +42,11 @@ func publish(ctx context.Context, st *store.Store, txn *store.Txn, b *built, o O
 	if r.Image, err = txn.Put(ctx, encoded, o.Algorithm); err != nil {
 		return Result{}, fmt.Errorf("store the manifest: %w", err)
 	}
-	return r, txn.Tag(ctx, o.Tag, r.Image)
+	if err := txn.Tag(ctx, o.Tag, r.Image); err != nil {
+		return Result{}, err
+	}
+	r.Recall = b.recall.save(ctx)
+	return r, nil
 }
 
 func putIndex(ctx context.Context, txn *store.Txn, p *placer) (format.Blob, error) {

@@ -149,6 +149,7 @@ func (w *walk) item(path string, fd int) (Item, *unix.Statx_t, error) {
 		w.d.total.Add(int64(min(st.Blocks*512, st.Size)))
 		if st.Size > 0 {
 			item.Open = func() (Content, error) { return w.d.content(path, st) }
+			item.Version = version(st, time.Now())
 		}
 	}
 	if st.Nlink > 1 && kind != unix.S_IFDIR {
@@ -175,6 +176,18 @@ func nodeOf(st *unix.Statx_t) *erofs.Node {
 		n.Rdev = unix.Mkdev(st.Rdev_major, st.Rdev_minor)
 	}
 	return n
+}
+
+// settled is how long ago the last change of a file must be for its times to tell it from the next: clocks of file systems go in steps, and
+// some are of other machines.
+const settled = 3 * time.Second
+
+// version tells contents of a file apart as make and git do, with the time of the last change of the inode, which nobody can set.
+func version(st *unix.Statx_t, now time.Time) string {
+	if now.Sub(time.Unix(st.Ctime.Sec, int64(st.Ctime.Nsec))) < settled {
+		return ""
+	}
+	return fmt.Sprint(st.Dev_major, st.Dev_minor, st.Ino, st.Size, st.Mtime.Sec, st.Mtime.Nsec, st.Ctime.Sec, st.Ctime.Nsec)
 }
 
 func identify(st *unix.Statx_t) fileID {

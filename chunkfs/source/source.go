@@ -19,6 +19,9 @@ type Item struct {
 	// Open gives the content of a regular file; nil for one without and for a second path of a Node. Of a source that is not Random it
 	// may be called only until visit returns, and only once.
 	Open func() (Content, error)
+	// Version is other bytes whenever the content of this file may be another one, also from one reading of the source to the next and
+	// across sources of this machine; empty when that cannot be said.
+	Version string
 }
 
 // Content is what is in a regular file: Node.Size bytes from its beginning on. Read gives holes as zeros. It ends with io.EOF after the
