@@ -4,7 +4,7 @@ import "time"
 
 // line is what is known of the way to the origins. Its methods are called with Device.mu held.
 type line struct {
-	wait time.Duration // until the first chunk of a request is there, smoothed; 0: not known
+	wait time.Duration // until the first chunk of a request is there, at best; 0: not known
 	rate float64       // bytes a second of what follows, decoded and kept, smoothed; 0: not known
 	// What was fetched along with a miss, in stored bytes, and what readers have come to want of it. Both fade.
 	along, used int64
@@ -38,10 +38,11 @@ func (l *line) took(m *meter) {
 		return
 	}
 	wait, after := m.first.Sub(m.began), time.Since(m.first)
-	if l.wait == 0 {
+	// At best: what waits behind our own bytes must not be a reason to ask for more of them. It rises slowly, since ways change.
+	if l.wait == 0 || wait < l.wait {
 		l.wait = wait
 	}
-	l.wait += (wait - l.wait) / 8
+	l.wait += (wait - l.wait) / 64
 	if m.rest < leastAlong/2 {
 		return
 	}
