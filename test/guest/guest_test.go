@@ -49,10 +49,10 @@ var all = []testCase{
 	{name: "bind", pkg: "mount/bind", asked: true},
 	{name: "tmpfs", pkg: "mount/tmpfs", asked: true},
 	{name: "erofs", pkg: "chunkfs/erofs", run: "TestKernel/(loop|no)_|TestTools", tools: []string{"mkfs.erofs", "fsck.erofs", "dump.erofs"}},
-	{name: "fusefs", pkg: "chunkfs/fusefs", run: "TestTree|TestTakeOver"},
+	{name: "fusefs", pkg: "chunkfs/fusefs", run: "TestTakeOver|TestReadOnly|TestKill"},
 	{name: "chunkserve", pkg: "chunkfs/serve", run: "TestModes|TestKilled$|TestServerKilledUnderImages|TestKilledReader|TestOtherIDs"},
 	{name: "chunkmount", pkg: "mount/chunk", run: "TestLoop|TestMountFrom|TestDriver",
-		skip: "TestDriver/^(direct|lazy|fuse)$/(many|middle|while|hostile)|TestDriver/(a_server|server|lazy,)", tools: []string{"mkfs.ext4"}},
+		skip: "TestDriver/^(direct|lazy|fuse)$/(many|.*ends_in|killed_while|hostile)|TestDriver/(a_server|server|lazy,)", tools: []string{"mkfs.ext4"}},
 }
 
 // wanted are the packages and tests that -run asks for, TestGuest/PACKAGE/TEST, or those of every day.
