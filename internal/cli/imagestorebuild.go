@@ -25,6 +25,8 @@ type buildFlags struct {
 	level, jobs         int
 	chunk, pack         sizeFlag
 	trace, like, role   string
+	recall              string
+	inline              sizeFlag
 	labels              []string
 }
 
@@ -39,7 +41,8 @@ already is reused, so that another version adds only what is new. Nodes see the 
 		Example: `  windlass image build ./rootfs -o /srv/images --tag debian/12
   docker save app:3 | windlass image build - -o /srv/images --tag app:3
   windlass image build ./layout -o /srv/images --tag app --ref 3.1 --platform linux/arm64
-  windlass image build ./rootfs -o /srv/images --tag debian/12 --like debian/12`,
+  windlass image build ./rootfs -o /srv/images --tag debian/12 --like debian/12
+  windlass image build /srv/rootfs -o /srv/images --tag debian/12 --recall /srv/rootfs.recall`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.buildImage(cmd, args[0], b) },
 	}
@@ -52,11 +55,13 @@ already is reused, so that another version adds only what is new. Nodes see the 
 	f.StringVar(&b.ref, "ref", "", "of an OCI layout with several images: name or digest")
 	f.BoolVar(&b.crossMounts, "cross-mounts", false, "of a directory: take what is mounted below it, too")
 	f.StringVar(&b.codec, "codec", "zstd", "how chunks are compressed: zstd, lz4 or none")
-	f.IntVar(&b.level, "level", 0, "of the codec; 0 is its default")
+	f.IntVar(&b.level, "level", 0, "of the codec (default 7 for zstd); 0 is what the codec takes itself")
 	f.StringVar(&b.digest, "digest", "blake3", "what names chunks: blake3 or sha256")
 	f.Var(&b.chunk, "chunk-size", "bytes of a chunk on average, a power of two (default 64KiB)")
 	f.Var(&b.pack, "pack-size", "bytes of a pack, about (default 32MiB)")
-	f.StringVar(&b.trace, "trace", "", "file of a trace: what it names lies together at the beginning")
+	f.Var(&b.inline, "inline", "bytes up to which a file lies in the metadata (default 512B)")
+	f.StringVar(&b.recall, "recall", "", "file that remembers what the files of a directory were made of: those that have not changed since are not read again")
+	f.StringVar(&b.trace, "trace", "", "file of a trace: what it names lies together, in packs of its own")
 	f.StringVar(&b.like, "like", "", "tag of the store whose trace does the same")
 	f.StringVar(&b.role, "role", "boot", "of the trace of --like")
 	f.StringArrayVarP(&b.labels, "label", "l", nil, "label KEY=VALUE; may be given again")
@@ -113,6 +118,9 @@ func (a *app) buildImage(cmd *cobra.Command, from string, b buildFlags) error {
 	if err != nil {
 		return err
 	}
+	if r.Recall != nil {
+		fmt.Fprintf(a.err, "windlass: the image is published, but the next build reads everything again: %v\n", r.Recall)
+	}
 	answer := newBuilt(o.Tag, s.Dir(), r)
 	return a.print(answer, answer.write)
 }
@@ -146,12 +154,21 @@ func resolved(path string) string {
 
 func (b *buildFlags) options(cmd *cobra.Command) (build.Options, error) {
 	o := build.Defaults()
-	o.Tag, o.Level, o.Labels = b.tag, b.level, map[string]string{}
+	o.Tag, o.Recall, o.Labels = b.tag, b.recall, map[string]string{}
 	if err := o.Codec.UnmarshalText([]byte(b.codec)); err != nil {
 		return o, usagef(cmd, "--codec: %w", err)
 	}
 	if err := o.Algorithm.UnmarshalText([]byte(b.digest)); err != nil {
 		return o, usagef(cmd, "--digest: %w", err)
+	}
+	if b.codec != "zstd" { // the default level is zstd's
+		o.Level = 0
+	}
+	if cmd.Flags().Changed("level") {
+		o.Level = b.level
+	}
+	if cmd.Flags().Changed("inline") {
+		o.Inline = int(b.inline)
 	}
 	if b.chunk > 0 { // the bounds keep their distance
 		o.AvgChunk, o.MinChunk, o.MaxChunk = int(b.chunk), int(b.chunk)*o.MinChunk/o.AvgChunk, int(b.chunk)*o.MaxChunk/o.AvgChunk
