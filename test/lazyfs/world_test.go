@@ -2,6 +2,7 @@ package lazyfs
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -154,7 +155,25 @@ func (w *world) mount(img *image, mode string, change func(*models.MountChunkfs)
 
 func (w *world) unmount(m *models.Mount) {
 	w.t.Helper()
-	w.d.Want(http.StatusOK, http.MethodDelete, fmt.Sprintf("/mount?id=%d", m.ID), nil, nil)
+	var answer json.RawMessage
+	status, err := w.d.Call(w.t.Context(), http.MethodDelete, fmt.Sprintf("/mount?id=%d", m.ID), nil, &answer)
+	if err != nil || status != http.StatusOK {
+		w.t.Fatalf("DELETE of mount %d: %d, %v: %s; it is also mounted for:%s", m.ID, status, err, answer, elsewhere(m.Mountpoint))
+	}
+}
+
+// elsewhere lists the processes in whose mount namespace something is mounted at path: a program that made a namespace of its own a moment
+// ago has copies of all mounts there were, and keeps them in use.
+func elsewhere(path string) string {
+	infos, _ := filepath.Glob("/proc/[0-9]*/mountinfo")
+	s := ""
+	for _, info := range infos {
+		if b, err := os.ReadFile(info); err == nil && strings.Contains(string(b), " "+path+" ") {
+			line, _ := os.ReadFile(filepath.Join(filepath.Dir(info), "cmdline"))
+			s += fmt.Sprintf("\n  %s: %.120q", info, line)
+		}
+	}
+	return s
 }
 
 // untouched holds that nothing of any mount is left, with the daemon still there.
