@@ -28,6 +28,7 @@ type fakeServer struct {
 	mu      sync.Mutex
 	open    map[string]control.Open
 	refuse  error         // of Open
+	busy    error         // of Close
 	stalled chan struct{} // while it is there, nothing but holds is answered before it is closed
 	stats   control.Stats
 }
@@ -97,6 +98,10 @@ func (f *fakeServer) handler() http.Handler {
 		if f.wait(r) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
+			if f.busy != nil {
+				say(w, f.busy)
+				return
+			}
 			delete(f.open, r.PathValue("id"))
 		}
 	})

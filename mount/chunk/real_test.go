@@ -317,8 +317,13 @@ func hangingServer(t *testing.T) {
 			if err := unmount(true); err != nil {
 				t.Errorf("fuse: unmount by force: %v", err)
 			}
-			if err := <-reader; err == nil {
-				t.Error("fuse: who read has got what nobody could serve")
+			select {
+			case err := <-reader:
+				if err == nil {
+					t.Error("fuse: who read has got what nobody could serve")
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("fuse: who read waits still")
 			}
 		}
 		if at, err := fsmount.At(target.Dir); err != nil || at != nil {

@@ -15,9 +15,9 @@ import (
 	"github.com/windlass-hpc/windlass/mount"
 )
 
-// Unmount implements mount.Driver. It first unmounts, which needs no server but where reads were left behind, then gives the image back. With force, what a server that
-// cannot be reached has open is left to it: List tells of it later. With force too, a FUSE file system whose server does not answer is
-// cut off from it, so that those who wait for it get an error and let go.
+// Unmount implements mount.Driver. It first unmounts, which needs no server but where reads were left behind, then gives the image back.
+// With force, what a server that cannot be reached has open is left to it: List tells of it later. With force too, a FUSE file system whose
+// server does not answer is cut off from it, so that those who wait for it get an error and let go.
 func (d *Driver) Unmount(ctx context.Context, a mount.Active, force bool) error {
 	if force {
 		if err := d.cutOff(ctx, a); err != nil {
@@ -31,7 +31,19 @@ func (d *Driver) Unmount(ctx context.Context, a mount.Active, force bool) error 
 	if force && unreachable(err) {
 		return d.forget(context.WithoutCancel(ctx), a.ID, a.Target) // waiting for the server may have taken all the time there was
 	}
-	return err
+	return lingers(err, a)
+}
+
+// lingers says of what is unmounted and still used elsewhere that it is not as before, which Busy would mean.
+func lingers(err error, a mount.Active) error {
+	if !fault.Is(err, fault.Busy) {
+		return err
+	}
+	if at, aerr := fsmount.At(a.Target.Dir); aerr != nil || at != nil {
+		return err
+	}
+	said := fault.New(fault.BadState, "%s is unmounted, and not yet given up everywhere: %w", a.Target.Dir, err)
+	return fault.Hintf(said, "%s", fault.HintOf(err))
 }
 
 const (
@@ -74,7 +86,7 @@ func unreachable(err error) bool {
 	return fault.Is(err, fault.Unavailable) || fault.Is(err, fault.Timeout)
 }
 
-// cutOffTimeout is how long a server has to show that it lives.
+// cutOffTimeout is how long a server has to show that it lives, or half of the time that there is: the rest is for cutting it off.
 const cutOffTimeout = 5 * time.Second
 
 // cutOff aborts the FUSE connection of a mount in mode fuse when its server does not answer.
@@ -83,7 +95,11 @@ func (d *Driver) cutOff(ctx context.Context, a mount.Active) error {
 	if err != nil || at == nil || !isFUSE(at) {
 		return err
 	}
-	short, cancel := context.WithTimeout(ctx, cutOffTimeout)
+	limit := cutOffTimeout
+	if end, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(end)/2)
+	}
+	short, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	server, err := d.cfg.Starter.Server(short)
 	answers := err == nil
