@@ -2,7 +2,10 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/windlass-hpc/windlass/chunkfs/format"
@@ -29,7 +32,12 @@ func (c *Cache) Add(ctx context.Context, image format.Digest, manifest, index, m
 		m, err = c.put(image, k, manifest, index, plain)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("add image %s to the chunk cache: %w", image, err)
+		err = fmt.Errorf("add image %s to the chunk cache: %w", image, err)
+		if _, serr := os.Stat(c.images); errors.Is(serr, fs.ErrNotExist) {
+			// It is not made again here: its lock went with it, and another server may have the place by now.
+			err = fault.Hintf(err, "the cache's directory was removed under the chunkfs server: kill that, and its keeper starts one that makes the directory anew")
+		}
+		return nil, err
 	}
 	return m, nil
 }

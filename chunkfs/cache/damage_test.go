@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/windlass-hpc/windlass/chunkfs/chunktest"
@@ -181,5 +182,18 @@ func TestAnAddThatWasKilled(t *testing.T) {
 	defer m.Release()
 	if n := fill(t, m, i, Wanted); n == 0 {
 		t.Error("chunks of nowhere")
+	}
+}
+
+// TestTheDirectoryIsRemoved under a cache that is open: what to do is said.
+func TestTheDirectoryIsRemoved(t *testing.T) {
+	dir, i := t.TempDir(), chunktest.New(t, chunktest.Options{})
+	c := open(t, dir, 0)
+	defer shut(t, c)
+	if err := os.RemoveAll(filepath.Join(dir, layoutDir)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Add(t.Context(), i.Digest, i.Manifest, i.Index, i.Metadata); !strings.Contains(fault.HintOf(err), "removed under the chunkfs server") {
+		t.Errorf("got %v, hint %q", err, fault.HintOf(err))
 	}
 }
