@@ -300,7 +300,9 @@ func TestRestartUndoesWhatWasBegun(t *testing.T) {
 	c := open(t, n, dir)
 	create(t, c, nested("a"))
 	for _, o := range c.objects { // as if killed before the records became ready
+		c.mu.Lock()
 		o.phase = Planned
+		c.mu.Unlock()
 		if err := c.save(t.Context(), o); err != nil {
 			t.Fatal(err)
 		}
