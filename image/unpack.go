@@ -230,8 +230,12 @@ func (u *unpacker) finish(dir int, name string, at []string, n *erofs.Node) erro
 		}
 	}
 	if n.Mode&unix.S_IFMT != unix.S_IFLNK { // it was made here, so this follows nothing
-		if err := unix.Fchmodat(dir, name, n.Mode&0o7777, 0); err != nil {
-			return fmt.Errorf("set its mode %04o: %w", n.Mode&0o7777, err)
+		mode := n.Mode & 0o7777
+		if u.o.AnyOwner && n.Mode&unix.S_IFMT == unix.S_IFREG {
+			mode &^= unix.S_ISUID | unix.S_ISGID // they would be of another owner than the image meant
+		}
+		if err := unix.Fchmodat(dir, name, mode, 0); err != nil {
+			return fmt.Errorf("set its mode %04o: %w", mode, err)
 		}
 	}
 	ts, err := unix.TimeToTimespec(n.ModTime)

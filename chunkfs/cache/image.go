@@ -47,7 +47,7 @@ func openImage(e *entry, k known) (*Image, error) {
 	if err == nil {
 		fresh := info.Size() == 0
 		if m.present, err = openPresent(e.path(presentFile), len(m.extents)); err == nil {
-			err = m.begin(fresh || m.present.fresh)
+			err = m.begin(fresh, m.present.fresh)
 		}
 	}
 	if err != nil {
@@ -59,13 +59,11 @@ func openImage(e *entry, k known) (*Image, error) {
 	return m, nil
 }
 
-// begin gives data its size and every extent its first state. What is there without the hint of present is of no use: it is freed.
-func (m *Image) begin(fresh bool) error {
-	if fresh {
-		if err := m.data.Truncate(0); err != nil {
-			return err
-		}
-		if err := m.present.reset(); err != nil {
+// begin gives data its size and every extent its first state. Where the hint of present was lost everything may be there: the data is not
+// freed, since the kernel may be reading it without us.
+func (m *Image) begin(fresh, lost bool) error {
+	if fresh || lost {
+		if err := m.present.reset(!fresh); err != nil {
 			return err
 		}
 	}

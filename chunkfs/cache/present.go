@@ -51,13 +51,20 @@ func (p *present) load() bool {
 	return true
 }
 
-// reset writes the file anew, without a bit set. Its room is taken now, so that later writes find it.
-func (p *present) reset() error {
-	clear(p.words)
+// reset writes the file anew, with no bit set, or all. Its room is taken now, so that later writes find it.
+func (p *present) reset(all bool) error {
+	b := append(p.header(), make([]byte, 8*len(p.words))...)
+	for i := range p.words {
+		p.words[i] = 0
+		if all {
+			p.words[i] = ^uint64(0)
+		}
+		binary.LittleEndian.PutUint64(b[16+8*i:], p.words[i])
+	}
 	if err := p.file.Truncate(0); err != nil {
 		return err
 	}
-	_, err := p.file.WriteAt(append(p.header(), make([]byte, 8*len(p.words))...), 0)
+	_, err := p.file.WriteAt(b, 0)
 	return err
 }
 

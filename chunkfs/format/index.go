@@ -12,7 +12,7 @@ const (
 	MaxPack       = 256 << 20 // bytes of one pack
 	MaxManifest   = 1 << 20   // bytes of a manifest
 	MaxIndex      = 256 << 20 // bytes of an index, plain
-	MaxMetadata   = 2 << 30   // bytes of the metadata, plain
+	MaxMetadata   = 512 << 20 // bytes of the metadata, plain: some four million inodes; a reader holds it in memory while it is fetched
 	MaxDeviceSize = 1 << 44   // 32 bits of 4 KiB blocks
 	MaxPacks      = 1 << 20
 	MaxExtents    = 1 << 24 // and so of chunks: every chunk is in an extent
