@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/windlass-hpc/windlass/chunkfs/chunktest"
 	"github.com/windlass-hpc/windlass/chunkfs/format"
@@ -177,7 +178,7 @@ func TestOneServerACache(t *testing.T) {
 }
 
 func TestOtherLayoutsAreLeftAlone(t *testing.T) {
-	for _, says := range []string{`{"layout":2}`, "", "\x00\x00", "[]"} {
+	for _, says := range []string{`{"layout":2}`, `{"layout":9,"more":[]}`} {
 		dir := t.TempDir()
 		shut(t, open(t, dir, 0))
 		mark := filepath.Join(dir, "v1", layoutFile)
@@ -193,6 +194,36 @@ func TestOtherLayoutsAreLeftAlone(t *testing.T) {
 		}
 		if _, err := os.Stat(other); err != nil {
 			t.Errorf("%q: %v", says, err)
+		}
+	}
+}
+
+// TestADamagedLayoutIsPutRight has the file that says what the cache is be damaged: the images are there still, and the user is told once.
+func TestADamagedLayoutIsPutRight(t *testing.T) {
+	for _, says := range []string{"", "\x00\x00", "[]", "{}", `{"layout":0}`, `{"layout":-1}`, `{"layout":"1"}`, `{"mayout":1}`, `{"layout":1`} {
+		dir, i := kept(t)
+		mark := filepath.Join(dir, "v1", layoutFile)
+		if err := os.WriteFile(mark, []byte(says), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, warnings := range []int{1, 0} {
+			log, told := test.NewNullLogger()
+			c, err := Open(Config{Dir: dir, Log: log})
+			if err != nil {
+				t.Fatalf("%q: %v", says, err)
+			}
+			m, err := c.Lookup(t.Context(), i.Digest)
+			if err != nil {
+				t.Fatalf("%q: %v", says, err)
+			}
+			if err := m.VerifyAll(t.Context()); err != nil {
+				t.Errorf("%q: %v", says, err)
+			}
+			m.Release()
+			shut(t, c)
+			if n := len(told.AllEntries()); n != warnings {
+				t.Errorf("%q: %d warnings", says, n)
+			}
 		}
 	}
 }

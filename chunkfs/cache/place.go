@@ -58,7 +58,7 @@ func (c *Cache) place() error {
 	if err := c.takeLock(filepath.Join(root, "lock")); err != nil {
 		return err
 	}
-	if err := checkLayout(filepath.Join(root, layoutFile)); err != nil {
+	if err := c.checkLayout(filepath.Join(root, layoutFile)); err != nil {
 		return err
 	}
 	// What a predecessor did not finish deleting.
@@ -84,25 +84,28 @@ func (c *Cache) takeLock(path string) error {
 	return nil
 }
 
-// checkLayout refuses a directory that this version does not know, and does not touch it: it may be of use to another version.
-func checkLayout(path string) error {
+// checkLayout refuses a directory of a version that this one does not know, and does not touch it: it may be of use to that. A file that
+// names no version is damaged and written anew, since nothing else in the cache is trusted either.
+func (c *Cache) checkLayout(path string) error {
 	var l struct {
 		Layout int `json:"layout"`
 	}
 	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		l.Layout = layout
-		b, _ = json.Marshal(l)
-		return writeFile(path, append(b, '\n'))
+	if err == nil {
+		err = json.Unmarshal(b, &l)
 	}
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(b, &l); err != nil || l.Layout != layout {
+	switch {
+	case err == nil && l.Layout == layout:
+		return nil
+	case err == nil && l.Layout > 0:
 		err := fault.New(fault.Unsupported, "%s says %.60q, and this version of windlass knows layout %d only", path, b, layout)
 		return fault.Hintf(err, "remove %s, or name another directory", filepath.Dir(path))
+	case !errors.Is(err, fs.ErrNotExist):
+		c.log.WithField("file", path).Warnf("chunk cache does not say its layout (%.60q, %v); what is in it is verified before use", b, err)
 	}
-	return nil
+	l.Layout = layout
+	b, _ = json.Marshal(l)
+	return writeFile(path, append(b, '\n'))
 }
 
 func (c *Cache) warnOfOthers() {

@@ -68,5 +68,5 @@ func (d *Device) adjoins(first, last, chunk uint32, step int) bool {
 func (d *Device) absent(i int) bool {
 	chunk := d.index.Extents[i].Chunk
 	f := d.flights[chunk]
-	return d.image.State(i) == cache.Missing && (f == nil || !f.started) && !d.image.Known(chunk)
+	return d.image.State(i) == cache.Missing && (f == nil || !f.started) && !d.image.Known(chunk) && !d.othersFetch(chunk)
 }

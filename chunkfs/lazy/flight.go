@@ -1,19 +1,33 @@
 package lazy
 
-import "slices"
+import (
+	"slices"
+	"time"
+
+	"github.com/windlass-hpc/windlass/chunkfs/origin"
+)
 
 // flight is a chunk on its way into the cache. Its fields are Device.mu's.
 type flight struct {
+	device   *Device
 	chunk    uint32
 	extents  []int   // where it is wanted
 	claims   []claim // who waits for it
 	ahead    bool    // it is wanted without a reader
 	started  bool    // else it is in a queue
 	queue    int     // in which
-	run      *run    // that brings it, or nil
+	class    origin.Class
+	run      *run // that brings it, or nil
 	done     bool
+	kept     bool     // its bytes are in the cache or with its readers
 	complete bool     // Complete waits for it
 	tallies  []*tally // that it counts for
+
+	// What it has to do with flights of the same chunk in other devices.
+	leads, follows *lead
+	alone          bool        // it does not follow
+	patience       *time.Timer // while it follows
+	behind         []*flight   // those that its bytes are to be handed on to
 }
 
 // claim is a reader that wants the chunk at an extent.
@@ -26,7 +40,7 @@ type claim struct {
 func (d *Device) flight(chunk uint32, i int) *flight {
 	f := d.flights[chunk]
 	if f == nil {
-		f = &flight{chunk: chunk}
+		f = &flight{device: d, chunk: chunk}
 		d.flights[chunk] = f
 	}
 	if !slices.Contains(f.extents, i) {
@@ -43,6 +57,9 @@ func (f *flight) claim(w *wait, i int) bool {
 	if f.run != nil {
 		f.run.hurry()
 	}
+	if f.follows != nil {
+		f.device.cfg.Sharing.hurry(f.follows)
+	}
 	begin := !f.started
 	f.started = true
 	return begin
@@ -57,6 +74,7 @@ func (d *Device) settle(f *flight, err error) {
 	f.done = true
 	delete(d.flights, f.chunk)
 	d.counters.givenUp(err)
+	d.part(f, err)
 	if r := f.run; r != nil {
 		if r.open--; r.open == 0 {
 			r.cancel() // nobody wants the rest of it, if there is one

@@ -8,13 +8,15 @@ import (
 	"github.com/windlass-hpc/windlass/chunkfs/origin"
 )
 
-// keep puts the plain bytes of a flight into the cache, or with its readers where there is no room, and settles it.
+// keep puts the plain bytes of a flight into the cache, or with its readers where there is no room, and settles it. Then it
+// gives them to other devices that wait for it.
 func (d *Device) keep(f *flight, plain []byte, verified bool) {
 	done := 0
 	var refused []int
 	for {
 		extents, urgency, last := d.toKeep(f, done, refused, plain)
 		if last {
+			f.handOn(plain, verified)
 			return
 		}
 		for _, i := range extents {
@@ -36,7 +38,7 @@ func (d *Device) toKeep(f *flight, done int, refused []int, plain []byte) ([]int
 	}
 	if done < len(f.extents) {
 		urgency := cache.Wanted
-		if len(f.claims) == 0 && f.run != nil && f.run.class == origin.Background {
+		if len(f.claims) == 0 && f.class == origin.Background {
 			urgency = cache.Spare
 		}
 		return slices.Clone(f.extents[done:]), urgency, false
@@ -44,6 +46,7 @@ func (d *Device) toKeep(f *flight, done int, refused []int, plain []byte) ([]int
 	if len(refused) > 0 {
 		d.give(f, refused, plain)
 	}
+	f.kept = true
 	d.settle(f, nil)
 	return nil, 0, true
 }

@@ -5,7 +5,8 @@
 //
 // A chunk that is on its way is a flight: whoever wants it too joins it. Flights that lie together in a pack make a run, which is one
 // request. A run begins at once for a reader that waits; what nobody waits for yet is queued, by urgency, and a reader that comes to
-// want it takes it out of the queue, with its neighbours.
+// want it takes it out of the queue, with its neighbours. Devices that share fetch a chunk once: of flights that would begin while another
+// device fetches the same chunk, each waits for that one, and gets its bytes.
 package lazy
 
 import (
@@ -28,6 +29,7 @@ import (
 type Config struct {
 	Image     *cache.Image   // in use; the caller releases it after Close, when every Span has been released
 	Origins   origin.Fetcher // the caller closes it after Close
+	Sharing   *Sharing       // with other devices of the same cache; nil: with none
 	Verify    bool           // check the digest of every chunk that comes; else only its form and size
 	ReadAhead int64          // bytes that are fetched ahead of one sequential reader at most; 0: 4 MiB; -1: none
 	Parallel  int            // requests ahead of readers at once, beside those that readers wait for; 0: 16
@@ -60,6 +62,7 @@ type Device struct {
 	flights    map[uint32]*flight // by chunk
 	queues     [3][]*flight       // by urgency: of streams, of a trace, of Complete
 	begun      [3]int             // runs on their way, by origin.Class
+	orphans    []orphan           // that dismiss is to see to
 	completing int                // flights that Complete waits for
 	drained    chan struct{}      // they have become fewer
 	recent     recent

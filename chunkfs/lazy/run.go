@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sync"
 
 	"github.com/windlass-hpc/windlass/chunkfs/origin"
 )
@@ -24,15 +25,7 @@ type run struct {
 	open    int // flights that have not been settled
 	meter   meter
 	raise   chan struct{} // closed when a reader has come to wait for one of them
-	raised  bool
-}
-
-// hurry makes the run as urgent as one that a reader began. Device.mu is held.
-func (r *run) hurry() {
-	if !r.raised {
-		r.raised = true
-		close(r.raise)
-	}
+	hurry   func()        // closes it: the run becomes as urgent as one that a reader began
 }
 
 // local brings what the cache has elsewhere, and gives the flights for which it has not.
@@ -44,7 +37,11 @@ func (d *Device) local(flights []*flight) []*flight {
 	defer func() { d.slots <- buf }()
 	rest := flights[:0]
 	for _, f := range flights {
-		plain := d.image.Elsewhere(f.at(d), buf[:0])
+		at := d.missing(f)
+		if at < 0 {
+			continue
+		}
+		plain := d.image.Elsewhere(at, buf[:0])
 		if plain == nil {
 			rest = append(rest, f)
 			continue
@@ -56,11 +53,19 @@ func (d *Device) local(flights []*flight) []*flight {
 	return rest
 }
 
-// at is one of the extents where the chunk is wanted.
-func (f *flight) at(d *Device) int {
+// missing is one of the extents where a flight's chunk is wanted and is not yet. When there are none it settles the flight, and is -1.
+func (d *Device) missing(f *flight) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return f.extents[0]
+	for _, i := range f.extents {
+		if !d.usable(d.image.State(i)) {
+			return i
+		}
+	}
+	if !f.done {
+		d.settle(f, nil)
+	}
+	return -1
 }
 
 // fly begins to fetch for a reader.
@@ -70,6 +75,19 @@ func (d *Device) fly(flights []*flight, w *wait) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	groups := d.groups(flights, maxDemand)
+	for k, group := range groups {
+		run := d.extend(group, maxDemand)
+		if k == len(groups)-1 && !d.othersFetchAll(run) {
+			run = d.along(run, w)
+		}
+		d.begin(run, origin.Demand)
+	}
+	d.pump()
+}
+
+// groups puts flights that can make one run together, of so many stored bytes at most. Those that are done drop out.
+func (d *Device) groups(flights []*flight, most int64) (groups [][]*flight) {
 	flights = slices.DeleteFunc(flights, func(f *flight) bool { return f.done })
 	slices.SortFunc(flights, func(a, b *flight) int {
 		x, y := d.index.Chunks[a.chunk], d.index.Chunks[b.chunk]
@@ -77,16 +95,13 @@ func (d *Device) fly(flights []*flight, w *wait) {
 	})
 	for len(flights) > 0 {
 		n := 1
-		for n < len(flights) && d.near(flights[0].chunk, flights[n-1].chunk, flights[n].chunk, maxDemand) {
+		for n < len(flights) && d.near(flights[0].chunk, flights[n-1].chunk, flights[n].chunk, most) {
 			n++
 		}
-		run := d.extend(slices.Clone(flights[:n]), maxDemand)
-		if flights = flights[n:]; len(flights) == 0 {
-			run = d.along(run, w)
-		}
-		d.begin(run, origin.Demand)
+		groups = append(groups, flights[:n:n])
+		flights = flights[n:]
 	}
-	d.pump()
+	return groups
 }
 
 // near says whether the run from chunk first to chunk last may go on to chunk next: close behind it in the same pack.
@@ -132,16 +147,38 @@ func (d *Device) queued(chunk uint32) *flight {
 	return f
 }
 
-// begin starts a run. Device.mu is held.
+// begin starts what flights need to come: a run, or several where others fetch what lies in between. Device.mu is held.
 func (d *Device) begin(flights []*flight, class origin.Class) {
 	if d.closed {
 		return // they have been settled
 	}
+	for _, f := range flights {
+		f.class = class
+	}
+	mine := d.lead(flights)
+	if len(mine) == len(flights) {
+		d.launch(mine, class)
+		return
+	}
+	for _, group := range d.groups(mine, maxDemand) {
+		d.launch(group, class)
+	}
+}
+
+// launch starts a run. Device.mu is held.
+func (d *Device) launch(flights []*flight, class origin.Class) {
+	if d.closed {
+		return
+	}
 	r := &run{flights: flights, class: class, open: len(flights), raise: make(chan struct{})}
+	r.hurry = sync.OnceFunc(func() { close(r.raise) })
 	r.ctx, r.cancel = context.WithCancel(d.ctx)
 	for _, f := range flights {
 		if f.run = r; len(f.claims) > 0 {
 			r.hurry()
+		}
+		if f.leads != nil {
+			d.cfg.Sharing.took(f.leads, r)
 		}
 	}
 	d.begun[class]++

@@ -66,12 +66,12 @@ func overWeb(t testing.TB, o chunktest.Options, away time.Duration) (*rig, *far)
 	return newRig(t, setup{image: o, config: Config{Verify: true}, fetcher: set}), f
 }
 
-// TestAStartFarAway reads what a trace names, from a server 20 ms away: with the trace it takes few requests, several at a time, and
-// without it many, one after the other.
+// TestAStartFarAway reads what a trace names, from a server some time away: with the trace it takes few requests, several at a time,
+// and without it many, one after the other. Counts are compared; times are logged.
 func TestAStartFarAway(t *testing.T) {
 	o := chunktest.Options{Chunks: 600, Largest: 64 << 10, Codec: format.Zstd, PackSize: 4 << 20}
-	took := map[bool]time.Duration{}
-	for _, replay := range []bool{false, true} {
+	var waited [2]int64
+	for k, replay := range []bool{false, true} {
 		r, f := overWeb(t, o, 20*time.Millisecond)
 		var wanted []int
 		for i := range r.index.Extents {
@@ -86,21 +86,24 @@ func TestAStartFarAway(t *testing.T) {
 				tr.Chunks = append(tr.Chunks, r.index.Chunks[r.index.Extents[i].Chunk].Sum)
 			}
 			r.Replay(tr)
+			// All of it comes without a reader: those that come meanwhile would wait, more or less often as the machine is slow.
+			r.eventuallyDone(t)
 		}
 		for _, i := range wanted {
 			r.check(t, r.index.Start(i), int(r.index.Extents[i].Size))
 		}
-		took[replay] = time.Since(begin)
 		s := r.Stats()
-		t.Logf("trace %v: %v for %d chunks, %d requests, %d bytes for %d needed, amplification %.2f",
-			replay, took[replay], len(wanted), f.requests.Load(), f.bytes.Load(), s.Needed, s.Amplification())
-		if replay && (f.requests.Load() > 60 || s.Amplification() > 1.2) {
-			t.Errorf("%d requests, amplification %.2f", f.requests.Load(), s.Amplification())
+		waited[k] = s.Misses
+		t.Logf("trace %v: %v for %d chunks, %d waited for, %d requests, %d bytes for %d needed, amplification %.2f", replay,
+			time.Since(begin), len(wanted), s.Misses, f.requests.Load(), f.bytes.Load(), s.Needed, s.Amplification())
+		// The device's own requests: when the machine is slow, origins ask twice.
+		if replay && (s.Requests > 60 || s.Amplification() > 1.2) {
+			t.Errorf("%d requests, amplification %.2f", s.Requests, s.Amplification())
 		}
 		r.end(t)
 	}
-	if took[true] > took[false] {
-		t.Errorf("with the trace %v, without %v", took[true], took[false])
+	if waited[0] == 0 || waited[1] != 0 {
+		t.Errorf("with the trace %d reads waited, without %d", waited[1], waited[0])
 	}
 }
 

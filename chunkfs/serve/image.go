@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -48,7 +49,43 @@ func (s *server) image(ctx context.Context, m *mount, d format.Digest) (*cache.I
 	if m.wantsTrace() { // it will be there when prefetch asks for it
 		m.work.Go(func() { _, _ = m.trace() })
 	}
+	ended, mine := s.fetching(ctx, d)
+	defer ended()
+	if !mine {
+		if img, err := s.cache.Lookup(ctx, d); err == nil || !fault.Is(err, fault.NotFound) {
+			return img, err
+		}
+	}
 	return s.fetchImage(ctx, d, m.origins)
+}
+
+// patience is how long a mount waits for another one to fetch what its image is: its own origins may be better.
+const patience = 5 * time.Second
+
+// fetching notes that an image is being fetched, until ended is called. When it is already, it waits for the end of that, and the image is
+// not mine: it may be there now.
+func (s *server) fetching(ctx context.Context, d format.Digest) (ended func(), mine bool) {
+	s.mu.Lock()
+	coming := s.coming[d]
+	if coming == nil {
+		coming = make(chan struct{})
+		s.coming[d] = coming
+		s.mu.Unlock()
+		return func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			delete(s.coming, d)
+			close(coming)
+		}, true
+	}
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	select {
+	case <-coming:
+	case <-ctx.Done():
+	}
+	return func() {}, false
 }
 
 func (s *server) fetchImage(ctx context.Context, d format.Digest, from origin.Fetcher) (*cache.Image, error) {

@@ -85,15 +85,15 @@ func (s *server) begin(ctx context.Context, rec *record) (_ *mount, err error) {
 	if m.isDirect {
 		return m, nil
 	}
-	if err := m.openDevice(s.log); err != nil {
+	if err := m.openDevice(s); err != nil {
 		return nil, err
 	}
 	m.work.Go(func() { m.prefetch(background, s.log) })
 	return m, nil
 }
 
-func (m *mount) openDevice(log *logrus.Logger) (err error) {
-	m.dev, err = lazy.Open(lazy.Config{Image: m.img, Origins: m.origins, Verify: m.rec.Open.Verify, Log: log})
+func (m *mount) openDevice(s *server) (err error) {
+	m.dev, err = lazy.Open(lazy.Config{Image: m.img, Origins: m.origins, Sharing: s.sharing, Verify: m.rec.Open.Verify, Log: s.log})
 	return err
 }
 
@@ -129,7 +129,7 @@ func (s *server) complete(ctx context.Context, m *mount) error {
 	if err := m.img.VerifyAll(ctx); err == nil || !fault.Is(err, fault.NotFound) {
 		return err
 	}
-	if err := m.openDevice(s.log); err != nil {
+	if err := m.openDevice(s); err != nil {
 		return err
 	}
 	defer func() {

@@ -15,7 +15,9 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/windlass-hpc/windlass/chunkfs/control"
+	"github.com/windlass-hpc/windlass/chunkfs/format"
 	"github.com/windlass-hpc/windlass/chunkfs/keeper"
+	"github.com/windlass-hpc/windlass/chunkfs/lazy"
 	"github.com/windlass-hpc/windlass/internal/fault"
 )
 
@@ -66,7 +68,10 @@ func newServer(cfg Config) (*server, error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50) // most of what it uses is the kernel's page cache; its own heap is to stay small
 	}
-	s := &server{cfg: cfg, place: control.PlaceIn(cfg.RunDir), log: cfg.Log, devices: newDevices(), seats: map[string]*seat{}, changed: make(chan struct{})}
+	s := &server{
+		cfg: cfg, place: control.PlaceIn(cfg.RunDir), log: cfg.Log, devices: newDevices(), sharing: lazy.NewSharing(),
+		seats: map[string]*seat{}, changed: make(chan struct{}), coming: map[format.Digest]chan struct{}{},
+	}
 	if s.log == nil {
 		s.log = defaultLog()
 	}

@@ -12,7 +12,9 @@ import (
 
 	"github.com/windlass-hpc/windlass/chunkfs/cache"
 	"github.com/windlass-hpc/windlass/chunkfs/control"
+	"github.com/windlass-hpc/windlass/chunkfs/format"
 	"github.com/windlass-hpc/windlass/chunkfs/keeper"
+	"github.com/windlass-hpc/windlass/chunkfs/lazy"
 	"github.com/windlass-hpc/windlass/internal/durable"
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/internal/fsmount"
@@ -27,6 +29,8 @@ type server struct {
 	keeper *keeper.Client
 	cache  *cache.Cache
 
+	sharing *lazy.Sharing // of chunks on their way, among the mounts
+
 	devices  *devices
 	dataTurn sync.Mutex
 	data     *conn // of devices; nil until the first mount of mode lazy
@@ -34,9 +38,10 @@ type server struct {
 	mu      sync.Mutex
 	seats   map[string]*seat
 	holds   int
-	ending  bool          // nothing is opened any more
-	restart bool          // and the keeper shall start the next server
-	changed chan struct{} // closed and replaced when any of these change
+	ending  bool                            // nothing is opened any more
+	restart bool                            // and the keeper shall start the next server
+	changed chan struct{}                   // closed and replaced when any of these change
+	coming  map[format.Digest]chan struct{} // images that are being fetched; closed when that has ended
 
 	ctx      context.Context //nolint:containedctx // ends with the server
 	end      context.CancelFunc

@@ -2,6 +2,7 @@ package corrupt
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -124,8 +125,12 @@ func (k *kept) again(t testing.TB) (noticed int, err error) {
 	from := unasked(t, k.image.dir)
 	defer from.Close()
 	c, err := tryCache(k.dir)
-	if err != nil { // it is of no layout that is known, and left alone
+	if err != nil { // only what names another layout is left alone
 		noticed++
+		var says struct{ Layout int }
+		if json.Unmarshal(read(t, k.path("cache.json")), &says) != nil || says.Layout < 2 {
+			return noticed, err
+		}
 		must(t, os.WriteFile(k.path("cache.json"), []byte("{\"layout\":1}\n"), 0o600))
 		c = cacheIn(t, k.dir)
 	}

@@ -116,7 +116,7 @@ func (w *world) undamaged(img *image, origin *web) bool {
 		status, err := w.d.Call(w.t.Context(), http.MethodPost, "/mount", spec(img, mode, nil, origin.url), &answer)
 		must(w.t, err)
 		if status != http.StatusCreated {
-			if !w.layoutRefused(status, answer) {
+			if !w.otherLayout(status, answer) {
 				w.t.Errorf("%s: %d %s", mode, status, answer)
 			}
 			break
@@ -130,12 +130,14 @@ func (w *world) undamaged(img *image, origin *web) bool {
 	return !w.t.Failed()
 }
 
-// layoutRefused says whether a mount was refused since the file that says what the cache is cannot be believed; the user is told to
-// remove the cache, which is done.
-func (w *world) layoutRefused(status int, answer []byte) bool {
+// otherLayout says whether a mount was refused since the damage happens to name another version of the cache, which is left alone; the
+// user is told to remove the cache, which is done.
+func (w *world) otherLayout(status int, answer []byte) bool {
 	path := filepath.Join(w.cache, "v1", "cache.json")
 	b, err := os.ReadFile(path)
-	if err == nil && string(b) == "{\"layout\":1}\n" {
+	must(w.t, err)
+	var says struct{ Layout int }
+	if json.Unmarshal(b, &says) != nil || says.Layout < 2 {
 		return false
 	}
 	w.t.Logf("%s is %q: %d %s", path, b, status, answer)
