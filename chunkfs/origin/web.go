@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
@@ -229,8 +230,13 @@ func connError(s *site, err error) *failure {
 		return failed(bad, fault.Backend, "%.300s", text).hinted(hintCert)
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return failed(again, fault.Timeout, "%.300s", text).hinted(hintSlow)
-	case errors.As(err, &op), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.As(err, &op), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), closedIdle(err):
 		return failed(again, fault.Unavailable, "%.300s", text).hinted(hintSlow)
 	}
 	return failed(again, fault.Backend, "%.300s", text).hinted(hintSlow)
+}
+
+// closedIdle knows a connection that the server closed before our request was on it. net/http gives that error no name.
+func closedIdle(err error) bool {
+	return strings.Contains(err.Error(), "http: server closed idle connection")
 }
