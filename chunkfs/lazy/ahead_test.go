@@ -42,17 +42,25 @@ func TestRandomReadersAreNot(t *testing.T) {
 }
 
 // TestNeighboursComeAlong reads a little of each part of the image, part after part, as a program's start does: one request brings a part.
+// What has been asked for comes before the next read, so that only those wait that nothing brought along. On a slow machine more comes
+// along, and fewer wait.
 func TestNeighboursComeAlong(t *testing.T) {
 	r := newRig(t, setup{image: chunktest.Options{Chunks: 1024, Largest: 16 << 10, PackSize: 4 << 20}, config: Config{Verify: true}})
-	reads := 0
+	reads, parts := 0, 0
 	for i := 0; i+3 < len(r.index.Extents); i += 16 {
 		for _, k := range []int{i, i + 1, i + 3} {
 			r.check(t, r.index.Start(k), 1)
+			r.eventually(t, "all has come", func() bool { return len(r.flights) == 0 })
 			reads++
 		}
+		parts++
 	}
-	if s := r.Stats(); s.Misses > int64(reads/2) || s.Amplification() > 4.5 {
-		t.Errorf("%d of %d reads waited, amplification %v", s.Misses, reads, s.Amplification())
+	s := r.Stats()
+	if s.Misses > int64(parts) || s.Requests > int64(parts)*3/2 {
+		t.Errorf("%d of %d reads of %d parts waited, %d requests", s.Misses, reads, parts, s.Requests)
+	}
+	if n := r.origin.Pieces.Load(); n > int64(len(r.index.Chunks)) {
+		t.Errorf("%d chunks were fetched of %d", n, len(r.index.Chunks))
 	}
 }
 
