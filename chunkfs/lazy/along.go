@@ -41,6 +41,9 @@ func (d *Device) neighbours(run []*flight, step int, bytes int64) (more []*fligh
 		if x.Chunk == format.Zero || !d.adjoins(first, last, x.Chunk, step) || !d.absent(i) {
 			continue
 		}
+		if d.othersFetch(x.Chunk) {
+			break // so are those behind it, probably
+		}
 		f := d.flight(x.Chunk, i)
 		f.started, f.ahead = true, true
 		if more = append(more, f); step > 0 {
@@ -68,5 +71,5 @@ func (d *Device) adjoins(first, last, chunk uint32, step int) bool {
 func (d *Device) absent(i int) bool {
 	chunk := d.index.Extents[i].Chunk
 	f := d.flights[chunk]
-	return d.image.State(i) == cache.Missing && (f == nil || !f.started) && !d.image.Known(chunk) && !d.othersFetch(chunk)
+	return d.image.State(i) == cache.Missing && (f == nil || !f.started) && !d.image.Known(chunk)
 }

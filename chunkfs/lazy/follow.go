@@ -19,28 +19,36 @@ func (d *Device) shared(chunk uint32) sharedChunk {
 	return c
 }
 
-// lead gives the flights, of some that are about to begin, that this device has to fetch. Others trail, or have come since they were
-// found to be missing. Device.mu is held.
-func (d *Device) lead(flights []*flight) []*flight {
+// lead gives the flights, of a run that is about to begin, that this device has to fetch. Others trail, or have come since they were
+// found to be missing; what is on both sides of those is two runs, so that they are not fetched as a gap. Device.mu is held.
+func (d *Device) lead(flights []*flight) (runs [][]*flight) {
 	s := d.cfg.Sharing
 	if s == nil {
-		return flights
+		return [][]*flight{flights}
 	}
-	var mine, here []*flight
-	for _, f := range flights {
+	var here []*flight
+	goesOn := false
+	for k, f := range flights {
+		mine := false
 		switch {
 		case s.claim(f, d.shared(f.chunk)):
 			d.trail(f)
 		case d.arrived(f.chunk): // asked when nobody else can be about to bring it
 			here = append(here, f)
 		default:
-			mine = append(mine, f)
+			mine = true
 		}
+		if last := len(runs) - 1; mine && goesOn {
+			runs[last] = append(runs[last], f)
+		} else if mine {
+			runs = append(runs, flights[k:k+1:k+1])
+		}
+		goesOn = mine
 	}
 	if len(here) > 0 {
 		d.work.Go(func() { d.pickUp(here) })
 	}
-	return mine
+	return runs
 }
 
 // trail has a flight wait for its lead, which is of another device, for a while. Device.mu is held.

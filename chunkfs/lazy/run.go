@@ -155,13 +155,8 @@ func (d *Device) begin(flights []*flight, class origin.Class) {
 	for _, f := range flights {
 		f.class = class
 	}
-	mine := d.lead(flights)
-	if len(mine) == len(flights) {
-		d.launch(mine, class)
-		return
-	}
-	for _, group := range d.groups(mine, maxDemand) {
-		d.launch(group, class)
+	for _, run := range d.lead(flights) {
+		d.launch(run, class)
 	}
 }
 

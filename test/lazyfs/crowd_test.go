@@ -16,12 +16,13 @@ import (
 const crowd = 50
 
 // TestCrowd mounts one image fifty times at once, reads all of each at once, and takes them all away at once: what one of them has read
-// comes from the origin for none of the others, also when they want it in the same moment, and descriptors are as many as before.
+// comes from the origin for none of the others, also when they want it in the same moment, nor does the index, and descriptors are as
+// many as before.
 func TestCrowd(t *testing.T) {
-	img, _ := shared.pair(t)
+	img, other := shared.pair(t)
 	origin := serve(t, img.store)
 	w := begin(t)
-	w.unmount(w.mount(img, "lazy", nil, origin.url)) // what is made once and stays is there then
+	w.unmount(w.mount(other, "lazy", nil, origin.url)) // what is made once and stays is there then
 	before := w.open()
 	origin.sent.Store(0)
 	mounts := make([]*models.Mount, crowd)
@@ -35,7 +36,15 @@ func TestCrowd(t *testing.T) {
 	}
 	each(func(n int) { img.whole(t, mounts[n].Mountpoint) })
 	read, came := time.Since(began)-raised, origin.sent.Swap(0)
-	if came > img.stored+img.stored/20 {
+	fetched := int64(0)
+	for _, m := range mounts {
+		fetched += w.status(m).Fetched
+	}
+	if fetched > img.stored+img.stored/20 {
+		t.Errorf("mounts fetched %d bytes of an image of %d", fetched, img.stored)
+	}
+	// On the wire there may be more: a request of up to 4 MiB that is slow is made a second time, and it is slow on a busy machine.
+	if came > img.stored*3/2 {
 		t.Errorf("%d bytes came from the origin for an image of %d", came, img.stored)
 	}
 	guest := w.tryMount(img, "fuse", origin.url)
@@ -54,8 +63,8 @@ func TestCrowd(t *testing.T) {
 	w.d.CloseIdle()
 	var after counts
 	within(t, 30*time.Second, "descriptors are as many as before", func() bool { after = w.open(); return after.within(before) })
-	t.Logf("figure: %d mounts of one image raised in %v, all read in %v; %d bytes came, of %d; daemon and server have %v, had %v",
-		crowd, raised.Round(time.Millisecond), read.Round(time.Millisecond), came, img.stored, after, before)
+	t.Logf("figure: %d mounts of one image raised in %v, all read in %v; %d bytes came (%d of chunks), of %d; daemon and server have %v, had %v",
+		crowd, raised.Round(time.Millisecond), read.Round(time.Millisecond), came, fetched, img.stored, after, before)
 }
 
 // each does something for all of the crowd at once.
@@ -92,7 +101,7 @@ func (w *world) descriptors(pid int) int {
 	return len(entries)
 }
 
-// within allows for what is kept for a while, such as a connection.
+// within allows for what is kept for a while, such as a connection, and the data of an image that nobody uses any more.
 func (c counts) within(before counts) bool {
-	return c.daemon <= before.daemon+2 && c.server <= before.server+2
+	return c.daemon <= before.daemon+2 && c.server <= before.server+4
 }
