@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // setting is what test/bench-chunkfs.sh has prepared.
@@ -87,14 +88,15 @@ func prepare(ctx context.Context, s setting, web *web) ([]subject, error) {
 		if skipped(s.skip, sub.name()) {
 			continue
 		}
-		if err := sub.prepare(ctx); err != nil {
+		took, err := timed(func() error { return sub.prepare(ctx) })
+		if err != nil {
 			fmt.Fprintf(os.Stderr, "lazybench: %s is left out: %v\n", sub.name(), err)
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "lazybench: %s is ready\n", sub.name())
+		fmt.Fprintf(os.Stderr, "lazybench: %s is ready after %v\n", sub.name(), took.Round(10*time.Millisecond))
 		ready = append(ready, sub)
 	}
 	return ready, nil
