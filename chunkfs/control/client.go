@@ -50,10 +50,20 @@ func (c Client) Open(ctx context.Context, o Open) (Opened, error) {
 }
 
 // Close gives a mount back. Closing what is not open is success.
-func (c Client) Close(ctx context.Context, id string) error {
+func (c Client) Close(ctx context.Context, id string) error { return c.close(ctx, mountPath(id)) }
+
+// Revoke is Close after an Open that was given up: the server refuses that order if it comes only now.
+func (c Client) Revoke(ctx context.Context, id, order string) error {
+	if order == "" {
+		return c.Close(ctx, id)
+	}
+	return c.close(ctx, mountPath(id)+"?order="+url.QueryEscape(order))
+}
+
+func (c Client) close(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
-	err := c.call(ctx, http.MethodDelete, mountPath(id), nil, nil)
+	err := c.call(ctx, http.MethodDelete, path, nil, nil)
 	if fault.Is(err, fault.NotFound) {
 		return nil
 	}

@@ -31,6 +31,8 @@ const (
 
 // Open asks the server for an image: PUT /v1/mounts/{id}. The same Open again gets the same answer.
 type Open struct {
+	// Order names this order alone, at random, so that it can be revoked while it is on its way; "" cannot. It is no part of what is asked.
+	Order     string          `json:"order,omitempty"`
 	ID        string          `json:"id"`               // of the mount, such as 12
 	Target    string          `json:"target"`           // the mountpoint; in mode FUSE the server mounts there
 	Image     string          `json:"image"`            // a tag or a digest

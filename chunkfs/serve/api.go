@@ -38,7 +38,10 @@ func (s *server) api() http.Handler {
 		})
 	}
 	answer("PUT /v1/mounts/{id}", s.putMount)
-	answer("DELETE /v1/mounts/{id}", func(r *http.Request) (any, error) { return nil, s.Close(r.Context(), r.PathValue("id")) })
+	answer("DELETE /v1/mounts/{id}", func(r *http.Request) (any, error) {
+		s.revoke(r.URL.Query().Get("order"))
+		return nil, s.Close(r.Context(), r.PathValue("id"))
+	})
 	answer("GET /v1/mounts", func(*http.Request) (any, error) { return s.List(), nil })
 	answer("GET /v1/mounts/{id}", func(r *http.Request) (any, error) {
 		m, err := s.find(r.PathValue("id"))

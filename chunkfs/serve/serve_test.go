@@ -100,6 +100,32 @@ func TestOpenAndClose(t *testing.T) {
 	w.refused()
 }
 
+// TestRevoked: an order that comes after the driver has given it up opens nothing; the next one does.
+func TestRevoked(t *testing.T) {
+	w := newWorld(t)
+	o := w.ask("7", control.Lazy)
+	o.Order = "late"
+	if err := w.client.Revoke(t.Context(), "7", o.Order); err != nil {
+		t.Errorf("revoke: %v", err)
+	}
+	if _, err := w.client.Open(t.Context(), o); !fault.Is(err, fault.BadState) {
+		t.Errorf("open: %v (%s)", err, fault.KindOf(err))
+	}
+	if left, err := os.ReadDir(w.place.Mounts()); err != nil || len(left) != 0 {
+		t.Errorf("records left: %v, %v", left, err)
+	}
+	o.Order = "next"
+	if _, err := w.client.Open(t.Context(), o); err != nil {
+		t.Errorf("open: %v", err)
+	}
+	if err := w.client.Revoke(t.Context(), "7", o.Order); err != nil {
+		t.Errorf("revoke what was opened: %v", err)
+	}
+	if left, err := os.ReadDir(w.place.Mounts()); err != nil || len(left) != 0 {
+		t.Errorf("records left: %v, %v", left, err)
+	}
+}
+
 // refused opens what cannot be opened, which leaves nothing.
 func (w *world) refused() {
 	w.t.Helper()

@@ -40,6 +40,7 @@ type server struct {
 	holds   int
 	ending  bool                            // nothing is opened any more
 	restart bool                            // and the keeper shall start the next server
+	revoked map[string]time.Time            // orders that are refused, and since when
 	changed chan struct{}                   // closed and replaced when any of these change
 	coming  map[format.Digest]chan struct{} // images that are being fetched; closed when that has ended
 
@@ -133,6 +134,9 @@ func (s *server) Open(ctx context.Context, o control.Open) (control.Opened, erro
 	}
 	defer s.leave(o.ID, t)
 	defer func() { <-t.turn }()
+	if s.isRevoked(o.Order) {
+		return control.Opened{}, fault.New(fault.BadState, "the order to open mount %s was revoked before it came", o.ID)
+	}
 	if t.mount != nil {
 		if !same(t.mount.rec.Open, o) {
 			return control.Opened{}, fault.New(fault.Exists, "mount %s is open already, and not as asked for now", o.ID)
@@ -166,8 +170,37 @@ func (s *server) admit(t *seat, id string) error {
 	return nil
 }
 
+// revocation is how long an order that was revoked is refused: by far longer than one is on its way.
+const revocation = time.Minute
+
+// revoke has an order refused when it comes. What it has opened is closed by Close, whose turn comes after it.
+func (s *server) revoke(order string) {
+	if order == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.revoked == nil {
+		s.revoked = map[string]time.Time{}
+	}
+	for o, since := range s.revoked {
+		if time.Since(since) > revocation {
+			delete(s.revoked, o)
+		}
+	}
+	s.revoked[order] = time.Now()
+}
+
+func (s *server) isRevoked(order string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ok := s.revoked[order]
+	return ok
+}
+
 // same compares what was asked for.
 func same(a, b control.Open) bool {
+	a.Order, b.Order = "", ""
 	x, err := json.Marshal(a)
 	y, err2 := json.Marshal(b)
 	return err == nil && err2 == nil && string(x) == string(y)

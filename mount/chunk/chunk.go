@@ -9,6 +9,7 @@ package chunk
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"os"
 	"strconv"
@@ -79,7 +80,7 @@ func (d *Driver) Mount(ctx context.Context, id mount.ID, spec *models.Mount, _ [
 	if err := k.check(order.Mode); err != nil {
 		return mount.Active{}, err
 	}
-	order.ID, order.Target, order.Kernel = name(id), target.Dir, k.backing
+	order.ID, order.Target, order.Kernel, order.Order = name(id), target.Dir, k.backing, rand.Text()
 	server, err := d.cfg.Starter.Server(ctx)
 	if err != nil {
 		return mount.Active{}, err
@@ -90,7 +91,7 @@ func (d *Driver) Mount(ctx context.Context, id mount.ID, spec *models.Mount, _ [
 			a = mount.Active{}
 		}
 	}()
-	u.Push("give the image back", func(ctx context.Context) error { return d.giveBack(ctx, id, target) })
+	u.Push("give the image back", func(ctx context.Context) error { return d.giveBack(ctx, id, target, order.Order) })
 	opened, err := d.open(ctx, server, order, target)
 	if err != nil {
 		return mount.Active{}, err

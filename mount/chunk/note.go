@@ -66,8 +66,9 @@ func (d *Driver) owes(id mount.ID, target mount.Target) (bool, error) {
 	return false, nil
 }
 
-// giveBack gives the image back to the server, when it may have it open, and removes the note.
-func (d *Driver) giveBack(ctx context.Context, id mount.ID, target mount.Target) error {
+// giveBack gives the image back to the server, when it may have it open, and removes the note. order is the one that may still be on its
+// way, "" for none.
+func (d *Driver) giveBack(ctx context.Context, id mount.ID, target mount.Target, order string) error {
 	owed, err := d.owes(id, target)
 	if err != nil || !owed {
 		return err
@@ -77,7 +78,7 @@ func (d *Driver) giveBack(ctx context.Context, id mount.ID, target mount.Target)
 		if err != nil {
 			return err
 		}
-		return server.Close(ctx, name(id))
+		return server.Revoke(ctx, name(id), order)
 	})
 	if err != nil {
 		return wrap(err, "close the image of mount %d", id)

@@ -27,7 +27,7 @@ func (d *Driver) Unmount(ctx context.Context, a mount.Active, force bool) error 
 	if err := d.unmount(ctx, a); err != nil {
 		return err
 	}
-	err := d.giveBack(ctx, a.ID, a.Target)
+	err := d.giveBack(ctx, a.ID, a.Target, "")
 	if force && unreachable(err) {
 		return d.forget(context.WithoutCancel(ctx), a.ID, a.Target) // waiting for the server may have taken all the time there was
 	}
