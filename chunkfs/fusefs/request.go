@@ -56,8 +56,8 @@ func (r *request) Value(any) any { return nil }
 // end stops the goroutine.
 func (r *request) end() { r.finish.Do(func() { close(r.finished) }) }
 
-// recheck is how often an interrupted reader is looked at: the kernel sends one interrupt, and is silent when a deadly signal follows.
-const recheck = 50 * time.Millisecond
+// Recheck is how often an interrupted reader is looked at: the kernel sends one interrupt, and is silent when a deadly signal follows.
+const Recheck = 50 * time.Millisecond
 
 func (r *request) watch() {
 	select {
@@ -65,9 +65,9 @@ func (r *request) watch() {
 	case <-r.finished:
 		return
 	}
-	tick := time.NewTicker(recheck)
+	tick := time.NewTicker(Recheck)
 	defer tick.Stop()
-	for !killed(r.pid) {
+	for !Killed(r.pid) {
 		select {
 		case <-tick.C:
 		case <-r.finished:
@@ -77,8 +77,9 @@ func (r *request) watch() {
 	close(r.done)
 }
 
-// killed reports whether a thread is gone, or has SIGKILL pending, which every deadly signal becomes.
-func killed(pid uint32) bool {
+// Killed reports whether a thread is gone, or has SIGKILL pending, which every deadly signal becomes. pid is as the kernel says it to a FUSE
+// server: a thread's, or 0 for one of a namespace that we do not see, which is never killed.
+func Killed(pid uint32) bool {
 	if pid == 0 {
 		return false
 	}

@@ -1,12 +1,10 @@
 package serve
 
 import (
-	"bytes"
-	"fmt"
-	"os"
-	"strconv"
 	"sync"
 	"time"
+
+	"github.com/windlass-hpc/windlass/chunkfs/fusefs"
 )
 
 // reading is a read request under way.
@@ -24,13 +22,10 @@ type reading struct {
 
 func (r *reading) giveUp() { r.once.Do(func() { close(r.cancel) }) }
 
-// recheck is how often an interrupted reader is looked at: the kernel sends one interrupt, and is silent when a deadly signal follows.
-const recheck = 50 * time.Millisecond
-
 func (r *reading) watch() {
-	tick := time.NewTicker(recheck)
+	tick := time.NewTicker(fusefs.Recheck)
 	defer tick.Stop()
-	for !killed(r.pid) {
+	for !fusefs.Killed(r.pid) {
 		select {
 		case <-tick.C:
 		case <-r.done:
@@ -38,22 +33,4 @@ func (r *reading) watch() {
 		}
 	}
 	r.giveUp()
-}
-
-// killed reports whether a thread is gone, or has SIGKILL pending, which every deadly signal becomes.
-func killed(pid uint32) bool {
-	if pid == 0 {
-		return false
-	}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if os.IsNotExist(err) {
-		return true
-	}
-	for line := range bytes.Lines(b) {
-		if mask, ok := bytes.CutPrefix(line, []byte("SigPnd:")); ok {
-			pending, err := strconv.ParseUint(string(bytes.TrimSpace(mask)), 16, 64)
-			return err == nil && pending&(1<<(9-1)) != 0
-		}
-	}
-	return false
 }
