@@ -57,13 +57,32 @@ type Driver interface {
 	// Attach makes the device. When it fails, or ctx ends, nothing is left of it.
 	Attach(ctx context.Context, id ID, spec *models.Attach, base Base) (Device, error)
 	// Detach takes the device away; when it is gone already that is success. In use: an error of kind Busy that says who holds it,
-	// also with force, which only skips waiting where a driver waits. It may be called again after a failure.
+	// also with force, which only skips waiting where a driver waits. It may be called again after a failure. One that does not come
+	// back before ctx ends, because the storage does not answer, is of kind Timeout and its text begins with "stuck: ".
 	Detach(ctx context.Context, d Device, force bool) error
 	// Probe asks the kernel what there is of id, which this daemon or one before it attached or began to attach. The device is
 	// filled in as far as it is there, so that Detach can be given it.
 	Probe(ctx context.Context, id ID, spec *models.Attach) (Device, State, error)
 	// List gives every device in the kernel that carries our name, of this instance, whether a record knows it or not.
 	List(ctx context.Context) ([]Device, error)
+}
+
+// Observer is a Driver that can tell how a device fares.
+type Observer interface {
+	// Refresh has what Observe tells brought up to date; ids are all attachments of the kind that are in place. It comes back soon, in a
+	// tenth of a second, whatever hangs, and does nothing when all is known well enough.
+	Refresh(ctx context.Context, ids []ID)
+	// Observe puts what is known of the attachment into a, which is its caller's: into the read-only fields of its part, of which it
+	// changes a copy, and, when the storage does not answer, into Error, as "stuck: " and what does not answer since when. It never waits.
+	Observe(id ID, a *models.Attach)
+}
+
+// Aborter is a Driver of storage that may stop answering, so that those who read it wait and cannot be killed.
+type Aborter interface {
+	// Abort makes what waits for a device that does not answer, and all that is asked of it later, fail, so that its users can be taken
+	// down; Detach follows when they have gone. It finds out itself whether the device answers, in 2 s at most; of one that does it
+	// changes nothing and reports false.
+	Abort(ctx context.Context, d Device) (aborted bool, err error)
 }
 
 // Registry is the explicit list of drivers. It is made once and then only read.

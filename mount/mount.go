@@ -78,8 +78,9 @@ type Driver interface {
 	// Mount mounts at target.Dir. When it fails, or ctx ends, nothing is left mounted and target.Scratch is gone.
 	Mount(ctx context.Context, id ID, spec *models.Mount, below []Layer, target Target) (Active, error)
 	// Unmount takes it away, with what the driver keeps in Scratch; when it is gone already that is success. Nothing is unmounted
-	// lazily. In use: an error of kind Busy that says who holds it, and the mount is as before. It may be called again after a
-	// failure. Only ID and Target of a need be set.
+	// lazily, except with force what lies on a server that does not answer. In use: an error of kind Busy that says who holds it, and
+	// the mount is as before. One that does not come back before ctx ends is of kind Timeout and its text begins with "stuck: ". It may
+	// be called again after a failure. Only ID and Target of a need be set.
 	Unmount(ctx context.Context, a Active, force bool) error
 	// Probe asks the kernel what there is at target, where this daemon or one before it mounted or began to mount.
 	Probe(ctx context.Context, id ID, spec *models.Mount, target Target) (Active, State, error)
@@ -97,8 +98,17 @@ type Observer interface {
 	// Refresh has what Observe tells brought up to date; ids are all mounts of the kind that are in place. It comes back soon, in a tenth
 	// of a second, whatever hangs, and does nothing when all is known well enough.
 	Refresh(ctx context.Context, ids []ID)
-	// Observe puts what is known of the mount into the read-only fields of its part in m, of which it changes a copy. It never waits.
+	// Observe puts what is known of the mount into m, which is its caller's: into the read-only fields of its part, of which it changes a
+	// copy, and, when what it lies on does not answer, into Error, as "stuck: " and what does not answer since when. It never waits.
 	Observe(id ID, m *models.Mount)
+}
+
+// Aborter is a Driver of file systems whose server may stop answering, so that those who read them wait.
+type Aborter interface {
+	// Abort makes what waits for a server that does not answer fail, so that those who wait can be taken down; Unmount follows. It finds
+	// out itself whether the server answers, in 2 s at most; of one that does it changes nothing and reports false. It may be called
+	// again for what has begun to wait since.
+	Abort(ctx context.Context, a Active) (aborted bool, err error)
 }
 
 // Registry is the explicit list of drivers. It is made once and then only read.

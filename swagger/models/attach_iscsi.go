@@ -4,6 +4,7 @@ package models
 
 import (
 	"context"
+	stderrors "errors"
 
 	"github.com/go-openapi/errors"
 	"github.com/go-openapi/strfmt"
@@ -17,6 +18,18 @@ import (
 // swagger:model attach_iscsi
 type AttachIscsi struct {
 
+	// chap
+	Chap *IscsiChap `json:"chap,omitempty"`
+
+	// data digest
+	DataDigest IscsiDigest `json:"data_digest,omitempty"`
+
+	// ask `host` where the target is (SendTargets) and log in there; without it the target is at `host` itself
+	Discover bool `json:"discover,omitempty"`
+
+	// header digest
+	HeaderDigest IscsiDigest `json:"header_digest,omitempty"`
+
 	// IP or host name of the target
 	// Required: true
 	// Min Length: 1
@@ -27,12 +40,22 @@ type AttachIscsi struct {
 	// Min Length: 1
 	Initiator *string `json:"initiator"`
 
+	// seconds that a login may take; 15 when unset
+	// Maximum: 600
+	// Minimum: 1
+	LoginTimeout int64 `json:"login_timeout,omitempty"`
+
 	// lun
 	// Minimum: 0
 	Lun *int64 `json:"lun,omitempty"`
 
 	// outstanding commands
-	MaxComands *int64 `json:"max_comands,omitempty"`
+	// Maximum: 4096
+	// Minimum: 2
+	MaxComands int64 `json:"max_comands,omitempty"`
+
+	// mutual chap
+	MutualChap *IscsiChap `json:"mutual_chap,omitempty"`
 
 	// port
 	// Maximum: 65535
@@ -40,10 +63,20 @@ type AttachIscsi struct {
 	Port int64 `json:"port,omitempty"`
 
 	// outstanding I/Os
-	QueueDepth *int64 `json:"queue_depth,omitempty"`
+	// Maximum: 4096
+	// Minimum: 1
+	QueueDepth int64 `json:"queue_depth,omitempty"`
+
+	// seconds that reads and writes wait for a lost connection before they fail, 0 for ever; 120 when unset
+	// Minimum: 0
+	RecoveryTimeout *int64 `json:"recovery_timeout,omitempty"`
 
 	// scheduler
+	// Max Length: 32
 	Scheduler *string `json:"scheduler,omitempty"`
+
+	// session
+	Session *IscsiSession `json:"session,omitempty"`
 
 	// IQN of the target
 	// Required: true
@@ -55,6 +88,18 @@ type AttachIscsi struct {
 func (m *AttachIscsi) Validate(formats strfmt.Registry) error {
 	var res []error
 
+	if err := m.validateChap(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.validateDataDigest(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.validateHeaderDigest(formats); err != nil {
+		res = append(res, err)
+	}
+
 	if err := m.validateHost(formats); err != nil {
 		res = append(res, err)
 	}
@@ -63,11 +108,39 @@ func (m *AttachIscsi) Validate(formats strfmt.Registry) error {
 		res = append(res, err)
 	}
 
+	if err := m.validateLoginTimeout(formats); err != nil {
+		res = append(res, err)
+	}
+
 	if err := m.validateLun(formats); err != nil {
 		res = append(res, err)
 	}
 
+	if err := m.validateMaxComands(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.validateMutualChap(formats); err != nil {
+		res = append(res, err)
+	}
+
 	if err := m.validatePort(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.validateQueueDepth(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.validateRecoveryTimeout(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.validateScheduler(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.validateSession(formats); err != nil {
 		res = append(res, err)
 	}
 
@@ -78,6 +151,71 @@ func (m *AttachIscsi) Validate(formats strfmt.Registry) error {
 	if len(res) > 0 {
 		return errors.CompositeValidationError(res...)
 	}
+	return nil
+}
+
+func (m *AttachIscsi) validateChap(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.Chap) { // not required
+		return nil
+	}
+
+	if m.Chap != nil {
+		if err := m.Chap.Validate(formats); err != nil {
+			ve := new(errors.Validation)
+			if stderrors.As(err, &ve) {
+				return ve.ValidateName("chap")
+			}
+			ce := new(errors.CompositeError)
+			if stderrors.As(err, &ce) {
+				return ce.ValidateName("chap")
+			}
+
+			return err
+		}
+	}
+
+	return nil
+}
+
+func (m *AttachIscsi) validateDataDigest(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.DataDigest) { // not required
+		return nil
+	}
+
+	if err := m.DataDigest.Validate(formats); err != nil {
+		ve := new(errors.Validation)
+		if stderrors.As(err, &ve) {
+			return ve.ValidateName("data_digest")
+		}
+		ce := new(errors.CompositeError)
+		if stderrors.As(err, &ce) {
+			return ce.ValidateName("data_digest")
+		}
+
+		return err
+	}
+
+	return nil
+}
+
+func (m *AttachIscsi) validateHeaderDigest(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.HeaderDigest) { // not required
+		return nil
+	}
+
+	if err := m.HeaderDigest.Validate(formats); err != nil {
+		ve := new(errors.Validation)
+		if stderrors.As(err, &ve) {
+			return ve.ValidateName("header_digest")
+		}
+		ce := new(errors.CompositeError)
+		if stderrors.As(err, &ce) {
+			return ce.ValidateName("header_digest")
+		}
+
+		return err
+	}
+
 	return nil
 }
 
@@ -107,6 +245,22 @@ func (m *AttachIscsi) validateInitiator(formats strfmt.Registry) error {
 	return nil
 }
 
+func (m *AttachIscsi) validateLoginTimeout(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.LoginTimeout) { // not required
+		return nil
+	}
+
+	if err := validate.MinimumInt("login_timeout", "body", m.LoginTimeout, 1, false); err != nil {
+		return err
+	}
+
+	if err := validate.MaximumInt("login_timeout", "body", m.LoginTimeout, 600, false); err != nil {
+		return err
+	}
+
+	return nil
+}
+
 func (m *AttachIscsi) validateLun(formats strfmt.Registry) error {
 	if typeutils.IsZero(m.Lun) { // not required
 		return nil
@@ -114,6 +268,45 @@ func (m *AttachIscsi) validateLun(formats strfmt.Registry) error {
 
 	if err := validate.MinimumInt("lun", "body", *m.Lun, 0, false); err != nil {
 		return err
+	}
+
+	return nil
+}
+
+func (m *AttachIscsi) validateMaxComands(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.MaxComands) { // not required
+		return nil
+	}
+
+	if err := validate.MinimumInt("max_comands", "body", m.MaxComands, 2, false); err != nil {
+		return err
+	}
+
+	if err := validate.MaximumInt("max_comands", "body", m.MaxComands, 4096, false); err != nil {
+		return err
+	}
+
+	return nil
+}
+
+func (m *AttachIscsi) validateMutualChap(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.MutualChap) { // not required
+		return nil
+	}
+
+	if m.MutualChap != nil {
+		if err := m.MutualChap.Validate(formats); err != nil {
+			ve := new(errors.Validation)
+			if stderrors.As(err, &ve) {
+				return ve.ValidateName("mutual_chap")
+			}
+			ce := new(errors.CompositeError)
+			if stderrors.As(err, &ce) {
+				return ce.ValidateName("mutual_chap")
+			}
+
+			return err
+		}
 	}
 
 	return nil
@@ -135,6 +328,69 @@ func (m *AttachIscsi) validatePort(formats strfmt.Registry) error {
 	return nil
 }
 
+func (m *AttachIscsi) validateQueueDepth(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.QueueDepth) { // not required
+		return nil
+	}
+
+	if err := validate.MinimumInt("queue_depth", "body", m.QueueDepth, 1, false); err != nil {
+		return err
+	}
+
+	if err := validate.MaximumInt("queue_depth", "body", m.QueueDepth, 4096, false); err != nil {
+		return err
+	}
+
+	return nil
+}
+
+func (m *AttachIscsi) validateRecoveryTimeout(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.RecoveryTimeout) { // not required
+		return nil
+	}
+
+	if err := validate.MinimumInt("recovery_timeout", "body", *m.RecoveryTimeout, 0, false); err != nil {
+		return err
+	}
+
+	return nil
+}
+
+func (m *AttachIscsi) validateScheduler(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.Scheduler) { // not required
+		return nil
+	}
+
+	if err := validate.MaxLength("scheduler", "body", *m.Scheduler, 32); err != nil {
+		return err
+	}
+
+	return nil
+}
+
+func (m *AttachIscsi) validateSession(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.Session) { // not required
+		return nil
+	}
+
+	if m.Session != nil {
+		if err := m.Session.Validate(formats); err != nil {
+			ve := new(errors.Validation)
+			if stderrors.As(err, &ve) {
+				return ve.ValidateName("session")
+			}
+			ce := new(errors.CompositeError)
+			if stderrors.As(err, &ce) {
+				return ce.ValidateName("session")
+			}
+
+			return err
+		}
+	}
+
+	return nil
+}
+
 func (m *AttachIscsi) validateTarget(formats strfmt.Registry) error {
 
 	if err := validate.Required("target", "body", m.Target); err != nil {
@@ -148,8 +404,152 @@ func (m *AttachIscsi) validateTarget(formats strfmt.Registry) error {
 	return nil
 }
 
-// ContextValidate validates this attach iscsi based on context it is used
-func (m *AttachIscsi) ContextValidate(_ context.Context, _ strfmt.Registry) error {
+// ContextValidate validate this attach iscsi based on the context it is used
+func (m *AttachIscsi) ContextValidate(ctx context.Context, formats strfmt.Registry) error {
+	var res []error
+
+	if err := m.contextValidateChap(ctx, formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.contextValidateDataDigest(ctx, formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.contextValidateHeaderDigest(ctx, formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.contextValidateMutualChap(ctx, formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.contextValidateSession(ctx, formats); err != nil {
+		res = append(res, err)
+	}
+
+	if len(res) > 0 {
+		return errors.CompositeValidationError(res...)
+	}
+	return nil
+}
+
+func (m *AttachIscsi) contextValidateChap(ctx context.Context, formats strfmt.Registry) error {
+
+	if m.Chap != nil {
+
+		if typeutils.IsZero(m.Chap) { // not required
+			return nil
+		}
+
+		if err := m.Chap.ContextValidate(ctx, formats); err != nil {
+			ve := new(errors.Validation)
+			if stderrors.As(err, &ve) {
+				return ve.ValidateName("chap")
+			}
+			ce := new(errors.CompositeError)
+			if stderrors.As(err, &ce) {
+				return ce.ValidateName("chap")
+			}
+
+			return err
+		}
+	}
+
+	return nil
+}
+
+func (m *AttachIscsi) contextValidateDataDigest(ctx context.Context, formats strfmt.Registry) error {
+
+	if typeutils.IsZero(m.DataDigest) { // not required
+		return nil
+	}
+
+	if err := m.DataDigest.ContextValidate(ctx, formats); err != nil {
+		ve := new(errors.Validation)
+		if stderrors.As(err, &ve) {
+			return ve.ValidateName("data_digest")
+		}
+		ce := new(errors.CompositeError)
+		if stderrors.As(err, &ce) {
+			return ce.ValidateName("data_digest")
+		}
+
+		return err
+	}
+
+	return nil
+}
+
+func (m *AttachIscsi) contextValidateHeaderDigest(ctx context.Context, formats strfmt.Registry) error {
+
+	if typeutils.IsZero(m.HeaderDigest) { // not required
+		return nil
+	}
+
+	if err := m.HeaderDigest.ContextValidate(ctx, formats); err != nil {
+		ve := new(errors.Validation)
+		if stderrors.As(err, &ve) {
+			return ve.ValidateName("header_digest")
+		}
+		ce := new(errors.CompositeError)
+		if stderrors.As(err, &ce) {
+			return ce.ValidateName("header_digest")
+		}
+
+		return err
+	}
+
+	return nil
+}
+
+func (m *AttachIscsi) contextValidateMutualChap(ctx context.Context, formats strfmt.Registry) error {
+
+	if m.MutualChap != nil {
+
+		if typeutils.IsZero(m.MutualChap) { // not required
+			return nil
+		}
+
+		if err := m.MutualChap.ContextValidate(ctx, formats); err != nil {
+			ve := new(errors.Validation)
+			if stderrors.As(err, &ve) {
+				return ve.ValidateName("mutual_chap")
+			}
+			ce := new(errors.CompositeError)
+			if stderrors.As(err, &ce) {
+				return ce.ValidateName("mutual_chap")
+			}
+
+			return err
+		}
+	}
+
+	return nil
+}
+
+func (m *AttachIscsi) contextValidateSession(ctx context.Context, formats strfmt.Registry) error {
+
+	if m.Session != nil {
+
+		if typeutils.IsZero(m.Session) { // not required
+			return nil
+		}
+
+		if err := m.Session.ContextValidate(ctx, formats); err != nil {
+			ve := new(errors.Validation)
+			if stderrors.As(err, &ve) {
+				return ve.ValidateName("session")
+			}
+			ce := new(errors.CompositeError)
+			if stderrors.As(err, &ce) {
+				return ce.ValidateName("session")
+			}
+
+			return err
+		}
+	}
+
 	return nil
 }
 

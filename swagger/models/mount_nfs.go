@@ -18,23 +18,30 @@ import (
 // swagger:model mount_nfs
 type MountNfs struct {
 
-	// host
+	// address of the server that it is mounted from
+	// Read Only: true
+	Address string `json:"address,omitempty"`
+
+	// address or name of the server; of a name all addresses are tried
 	// Required: true
+	// Max Length: 255
 	// Min Length: 1
 	Host *string `json:"host"`
 
-	// options
+	// options of nfs(5), such as `soft`, `timeo=50` or `nconnect=4`
 	Options []string `json:"options"`
 
-	// path
+	// path of the export
 	// Required: true
+	// Max Length: 4095
 	// Min Length: 1
 	Path *string `json:"path"`
 
 	// ro
 	Ro *bool `json:"ro,omitempty"`
 
-	// version
+	// 3, 4.0, 4.1 or 4.2
+	// Max Length: 8
 	Version *string `json:"version,omitempty"`
 }
 
@@ -54,6 +61,10 @@ func (m *MountNfs) Validate(formats strfmt.Registry) error {
 		res = append(res, err)
 	}
 
+	if err := m.validateVersion(formats); err != nil {
+		res = append(res, err)
+	}
+
 	if len(res) > 0 {
 		return errors.CompositeValidationError(res...)
 	}
@@ -70,6 +81,10 @@ func (m *MountNfs) validateHost(formats strfmt.Registry) error {
 		return err
 	}
 
+	if err := validate.MaxLength("host", "body", *m.Host, 255); err != nil {
+		return err
+	}
+
 	return nil
 }
 
@@ -81,6 +96,10 @@ func (m *MountNfs) validateOptions(formats strfmt.Registry) error {
 	for i := 0; i < len(m.Options); i++ {
 
 		if err := validate.MinLength("options"+"."+strconv.Itoa(i), "body", m.Options[i], 1); err != nil {
+			return err
+		}
+
+		if err := validate.MaxLength("options"+"."+strconv.Itoa(i), "body", m.Options[i], 255); err != nil {
 			return err
 		}
 
@@ -99,11 +118,45 @@ func (m *MountNfs) validatePath(formats strfmt.Registry) error {
 		return err
 	}
 
+	if err := validate.MaxLength("path", "body", *m.Path, 4095); err != nil {
+		return err
+	}
+
 	return nil
 }
 
-// ContextValidate validates this mount nfs based on context it is used
-func (m *MountNfs) ContextValidate(_ context.Context, _ strfmt.Registry) error {
+func (m *MountNfs) validateVersion(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.Version) { // not required
+		return nil
+	}
+
+	if err := validate.MaxLength("version", "body", *m.Version, 8); err != nil {
+		return err
+	}
+
+	return nil
+}
+
+// ContextValidate validate this mount nfs based on the context it is used
+func (m *MountNfs) ContextValidate(ctx context.Context, formats strfmt.Registry) error {
+	var res []error
+
+	if err := m.contextValidateAddress(ctx, formats); err != nil {
+		res = append(res, err)
+	}
+
+	if len(res) > 0 {
+		return errors.CompositeValidationError(res...)
+	}
+	return nil
+}
+
+func (m *MountNfs) contextValidateAddress(ctx context.Context, formats strfmt.Registry) error {
+
+	if err := validate.ReadOnly(ctx, "address", "body", m.Address); err != nil {
+		return err
+	}
+
 	return nil
 }
 

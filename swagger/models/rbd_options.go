@@ -4,9 +4,13 @@ package models
 
 import (
 	"context"
+	"encoding/json"
 
+	"github.com/go-openapi/errors"
 	"github.com/go-openapi/strfmt"
 	"github.com/go-openapi/swag/jsonutils"
+	"github.com/go-openapi/swag/typeutils"
+	"github.com/go-openapi/validate"
 )
 
 // RbdOptions rbd options
@@ -26,8 +30,19 @@ type RbdOptions struct {
 	// cephx sign messages
 	CephxSignMessages bool `json:"cephx_sign_messages,omitempty"`
 
+	// compression hint
+	// Enum: ["none","compressible","incompressible"]
+	CompressionHint string `json:"compression_hint,omitempty"`
+
 	// crc
 	Crc bool `json:"crc,omitempty"`
+
+	// name of a file in the daemon's directory of credentials with the secret, in place of `secret`
+	// Pattern: ^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$
+	Credential string `json:"credential,omitempty"`
+
+	// where this node is, such as `rack:r1|host:n7`; for `localize`
+	CrushLocation string `json:"crush_location,omitempty"`
 
 	// exclusive
 	Exclusive bool `json:"exclusive,omitempty"`
@@ -50,7 +65,11 @@ type RbdOptions struct {
 	// mount timeout
 	MountTimeout int64 `json:"mount_timeout,omitempty"`
 
-	// name
+	// protocol to the cluster; unset is legacy, the first version, at port 6789; the others are the second, at port 3300
+	// Enum: ["legacy","crc","secure","prefer-crc","prefer-secure"]
+	MsMode string `json:"ms_mode,omitempty"`
+
+	// Ceph user without `client.`; unset is `admin`
 	Name string `json:"name,omitempty"`
 
 	// namespace
@@ -77,11 +96,19 @@ type RbdOptions struct {
 	// osd idle ttl
 	OsdIdleTTL int64 `json:"osd_idle_ttl,omitempty"`
 
+	// seconds after which a read or write that is not answered fails, 0 for never; unset is what the daemon is configured with
+	// Minimum: 0
+	OsdRequestTimeout *int64 `json:"osd_request_timeout,omitempty"`
+
 	// osdkeepalive
 	Osdkeepalive int64 `json:"osdkeepalive,omitempty"`
 
 	// queue depth
 	QueueDepth int64 `json:"queue_depth,omitempty"`
+
+	// read from replica
+	// Enum: ["no","balance","localize"]
+	ReadFromReplica string `json:"read_from_replica,omitempty"`
 
 	// ro
 	Ro bool `json:"ro,omitempty"`
@@ -90,7 +117,12 @@ type RbdOptions struct {
 	Rw bool `json:"rw,omitempty"`
 
 	// never answered: it reads as `***`
+	// Max Length: 4096
 	Secret string `json:"secret,omitempty"`
+
+	// file of this node with the secret in place of `secret`: the key alone or a Ceph keyring; root's and closed to others
+	// Max Length: 4095
+	SecretFile string `json:"secret_file,omitempty"`
 
 	// share
 	Share bool `json:"share,omitempty"`
@@ -100,7 +132,229 @@ type RbdOptions struct {
 }
 
 // Validate validates this rbd options
-func (m *RbdOptions) Validate(_ strfmt.Registry) error {
+func (m *RbdOptions) Validate(formats strfmt.Registry) error {
+	var res []error
+
+	if err := m.validateCompressionHint(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.validateCredential(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.validateMsMode(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.validateOsdRequestTimeout(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.validateReadFromReplica(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.validateSecret(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if err := m.validateSecretFile(formats); err != nil {
+		res = append(res, err)
+	}
+
+	if len(res) > 0 {
+		return errors.CompositeValidationError(res...)
+	}
+	return nil
+}
+
+var rbdOptionsTypeCompressionHintPropEnum []any
+
+func init() {
+	var res []string
+	if err := json.Unmarshal([]byte(`["none","compressible","incompressible"]`), &res); err != nil {
+		panic(err)
+	}
+	for _, v := range res {
+		rbdOptionsTypeCompressionHintPropEnum = append(rbdOptionsTypeCompressionHintPropEnum, v)
+	}
+}
+
+const (
+
+	// RbdOptionsCompressionHintNone captures enum value "none"
+	RbdOptionsCompressionHintNone string = "none"
+
+	// RbdOptionsCompressionHintCompressible captures enum value "compressible"
+	RbdOptionsCompressionHintCompressible string = "compressible"
+
+	// RbdOptionsCompressionHintIncompressible captures enum value "incompressible"
+	RbdOptionsCompressionHintIncompressible string = "incompressible"
+)
+
+// prop value enum
+func (m *RbdOptions) validateCompressionHintEnum(path, location string, value string) error {
+	if err := validate.EnumCase(path, location, value, rbdOptionsTypeCompressionHintPropEnum, true); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (m *RbdOptions) validateCompressionHint(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.CompressionHint) { // not required
+		return nil
+	}
+
+	// value enum
+	if err := m.validateCompressionHintEnum("compression_hint", "body", m.CompressionHint); err != nil {
+		return err
+	}
+
+	return nil
+}
+
+func (m *RbdOptions) validateCredential(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.Credential) { // not required
+		return nil
+	}
+
+	if err := validate.Pattern("credential", "body", m.Credential, `^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`); err != nil {
+		return err
+	}
+
+	return nil
+}
+
+var rbdOptionsTypeMsModePropEnum []any
+
+func init() {
+	var res []string
+	if err := json.Unmarshal([]byte(`["legacy","crc","secure","prefer-crc","prefer-secure"]`), &res); err != nil {
+		panic(err)
+	}
+	for _, v := range res {
+		rbdOptionsTypeMsModePropEnum = append(rbdOptionsTypeMsModePropEnum, v)
+	}
+}
+
+const (
+
+	// RbdOptionsMsModeLegacy captures enum value "legacy"
+	RbdOptionsMsModeLegacy string = "legacy"
+
+	// RbdOptionsMsModeCrc captures enum value "crc"
+	RbdOptionsMsModeCrc string = "crc"
+
+	// RbdOptionsMsModeSecure captures enum value "secure"
+	RbdOptionsMsModeSecure string = "secure"
+
+	// RbdOptionsMsModePreferDashCrc captures enum value "prefer-crc"
+	RbdOptionsMsModePreferDashCrc string = "prefer-crc"
+
+	// RbdOptionsMsModePreferDashSecure captures enum value "prefer-secure"
+	RbdOptionsMsModePreferDashSecure string = "prefer-secure"
+)
+
+// prop value enum
+func (m *RbdOptions) validateMsModeEnum(path, location string, value string) error {
+	if err := validate.EnumCase(path, location, value, rbdOptionsTypeMsModePropEnum, true); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (m *RbdOptions) validateMsMode(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.MsMode) { // not required
+		return nil
+	}
+
+	// value enum
+	if err := m.validateMsModeEnum("ms_mode", "body", m.MsMode); err != nil {
+		return err
+	}
+
+	return nil
+}
+
+func (m *RbdOptions) validateOsdRequestTimeout(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.OsdRequestTimeout) { // not required
+		return nil
+	}
+
+	if err := validate.MinimumInt("osd_request_timeout", "body", *m.OsdRequestTimeout, 0, false); err != nil {
+		return err
+	}
+
+	return nil
+}
+
+var rbdOptionsTypeReadFromReplicaPropEnum []any
+
+func init() {
+	var res []string
+	if err := json.Unmarshal([]byte(`["no","balance","localize"]`), &res); err != nil {
+		panic(err)
+	}
+	for _, v := range res {
+		rbdOptionsTypeReadFromReplicaPropEnum = append(rbdOptionsTypeReadFromReplicaPropEnum, v)
+	}
+}
+
+const (
+
+	// RbdOptionsReadFromReplicaNo captures enum value "no"
+	RbdOptionsReadFromReplicaNo string = "no"
+
+	// RbdOptionsReadFromReplicaBalance captures enum value "balance"
+	RbdOptionsReadFromReplicaBalance string = "balance"
+
+	// RbdOptionsReadFromReplicaLocalize captures enum value "localize"
+	RbdOptionsReadFromReplicaLocalize string = "localize"
+)
+
+// prop value enum
+func (m *RbdOptions) validateReadFromReplicaEnum(path, location string, value string) error {
+	if err := validate.EnumCase(path, location, value, rbdOptionsTypeReadFromReplicaPropEnum, true); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (m *RbdOptions) validateReadFromReplica(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.ReadFromReplica) { // not required
+		return nil
+	}
+
+	// value enum
+	if err := m.validateReadFromReplicaEnum("read_from_replica", "body", m.ReadFromReplica); err != nil {
+		return err
+	}
+
+	return nil
+}
+
+func (m *RbdOptions) validateSecret(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.Secret) { // not required
+		return nil
+	}
+
+	if err := validate.MaxLength("secret", "body", m.Secret, 4096); err != nil {
+		return err
+	}
+
+	return nil
+}
+
+func (m *RbdOptions) validateSecretFile(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.SecretFile) { // not required
+		return nil
+	}
+
+	if err := validate.MaxLength("secret_file", "body", m.SecretFile, 4095); err != nil {
+		return err
+	}
+
 	return nil
 }
 
