@@ -50,9 +50,7 @@ type AttachIscsi struct {
 	Lun *int64 `json:"lun,omitempty"`
 
 	// outstanding commands
-	// Maximum: 4096
-	// Minimum: 2
-	MaxComands int64 `json:"max_comands,omitempty"`
+	MaxComands *int64 `json:"max_comands,omitempty"`
 
 	// mutual chap
 	MutualChap *IscsiChap `json:"mutual_chap,omitempty"`
@@ -63,16 +61,13 @@ type AttachIscsi struct {
 	Port int64 `json:"port,omitempty"`
 
 	// outstanding I/Os
-	// Maximum: 4096
-	// Minimum: 1
-	QueueDepth int64 `json:"queue_depth,omitempty"`
+	QueueDepth *int64 `json:"queue_depth,omitempty"`
 
 	// seconds that reads and writes wait for a lost connection before they fail, 0 for ever; 120 when unset
 	// Minimum: 0
 	RecoveryTimeout *int64 `json:"recovery_timeout,omitempty"`
 
 	// scheduler
-	// Max Length: 32
 	Scheduler *string `json:"scheduler,omitempty"`
 
 	// session
@@ -116,10 +111,6 @@ func (m *AttachIscsi) Validate(formats strfmt.Registry) error {
 		res = append(res, err)
 	}
 
-	if err := m.validateMaxComands(formats); err != nil {
-		res = append(res, err)
-	}
-
 	if err := m.validateMutualChap(formats); err != nil {
 		res = append(res, err)
 	}
@@ -128,15 +119,7 @@ func (m *AttachIscsi) Validate(formats strfmt.Registry) error {
 		res = append(res, err)
 	}
 
-	if err := m.validateQueueDepth(formats); err != nil {
-		res = append(res, err)
-	}
-
 	if err := m.validateRecoveryTimeout(formats); err != nil {
-		res = append(res, err)
-	}
-
-	if err := m.validateScheduler(formats); err != nil {
 		res = append(res, err)
 	}
 
@@ -273,22 +256,6 @@ func (m *AttachIscsi) validateLun(formats strfmt.Registry) error {
 	return nil
 }
 
-func (m *AttachIscsi) validateMaxComands(formats strfmt.Registry) error {
-	if typeutils.IsZero(m.MaxComands) { // not required
-		return nil
-	}
-
-	if err := validate.MinimumInt("max_comands", "body", m.MaxComands, 2, false); err != nil {
-		return err
-	}
-
-	if err := validate.MaximumInt("max_comands", "body", m.MaxComands, 4096, false); err != nil {
-		return err
-	}
-
-	return nil
-}
-
 func (m *AttachIscsi) validateMutualChap(formats strfmt.Registry) error {
 	if typeutils.IsZero(m.MutualChap) { // not required
 		return nil
@@ -328,40 +295,12 @@ func (m *AttachIscsi) validatePort(formats strfmt.Registry) error {
 	return nil
 }
 
-func (m *AttachIscsi) validateQueueDepth(formats strfmt.Registry) error {
-	if typeutils.IsZero(m.QueueDepth) { // not required
-		return nil
-	}
-
-	if err := validate.MinimumInt("queue_depth", "body", m.QueueDepth, 1, false); err != nil {
-		return err
-	}
-
-	if err := validate.MaximumInt("queue_depth", "body", m.QueueDepth, 4096, false); err != nil {
-		return err
-	}
-
-	return nil
-}
-
 func (m *AttachIscsi) validateRecoveryTimeout(formats strfmt.Registry) error {
 	if typeutils.IsZero(m.RecoveryTimeout) { // not required
 		return nil
 	}
 
 	if err := validate.MinimumInt("recovery_timeout", "body", *m.RecoveryTimeout, 0, false); err != nil {
-		return err
-	}
-
-	return nil
-}
-
-func (m *AttachIscsi) validateScheduler(formats strfmt.Registry) error {
-	if typeutils.IsZero(m.Scheduler) { // not required
-		return nil
-	}
-
-	if err := validate.MaxLength("scheduler", "body", *m.Scheduler, 32); err != nil {
 		return err
 	}
 
