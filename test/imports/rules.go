@@ -53,6 +53,7 @@ func rules() []rule {
 		{"cmd/windlass-shim", with("container/shim/...", "chunkfs/keeper"), "the shim stays small"},
 		{"cmd/...", []string{"..."}, "programs wire everything"},
 		{"internal/cli/...", []string{"..."}, "the command line wires everything"},
+		{"docs/...", nil, "the documentation holds no program"},
 		{"internal/...", leaves, "a leaf holds one noun and knows other leaves only"},
 		{"test/...", []string{"..."}, "tests look at everything"},
 	}
