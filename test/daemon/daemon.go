@@ -108,6 +108,7 @@ func (n *Node) kept(line string) bool {
 	chunkfs := control.PlaceIn(string(n.Dir))
 	for _, p := range []string{
 		n.Dir.Lock(), n.Dir.Sequence(), n.Dir.Records(), n.Dir.Mounts(), n.Dir.Scratches(), n.Dir.Containers(), string(n.Dir),
+		filepath.Join(string(n.Dir), "rbd"), filepath.Join(string(n.Dir), "iscsi"),
 		string(chunkfs), chunkfs.StartLock(), chunkfs.KeeperLock(), chunkfs.Log(), chunkfs.Data(), chunkfs.Mounts(),
 	} {
 		for _, word := range strings.Fields(line) {

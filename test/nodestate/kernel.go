@@ -15,9 +15,9 @@ import (
 	"github.com/windlass-hpc/windlass/internal/rundir"
 )
 
-// mounts lists what is mounted below the filter's directories, and what is mounted anywhere from the instance's loop devices.
+// mounts lists what is mounted below the filter's directories, and what is mounted anywhere from the instance's block devices.
 func mounts(f filter) ([]Item, error) {
-	own, err := loopPaths(f)
+	own, err := devicePaths(f)
 	if err != nil {
 		return nil, err
 	}
@@ -34,15 +34,20 @@ func mounts(f filter) ([]Item, error) {
 	return items, nil
 }
 
-// loopPaths gives the device files of the instance's loop devices.
-func loopPaths(f filter) (map[string]bool, error) {
-	items, err := loops(f)
+// devicePaths gives the device files of the instance's block devices.
+func devicePaths(f filter) (map[string]bool, error) {
 	paths := map[string]bool{}
-	for _, i := range items {
-		dev, _, _ := strings.Cut(i.Detail, " ")
-		paths[dev] = true
+	for _, list := range []func(filter) ([]Item, error){loops, rbds, sessions} {
+		items, err := list(f)
+		if err != nil {
+			return nil, err
+		}
+		for _, i := range items {
+			dev, _, _ := strings.Cut(i.Detail, " ")
+			paths[dev] = true
+		}
 	}
-	return paths, err
+	return paths, nil
 }
 
 // loops lists the loop devices that carry the instance's name or lie on a file below the filter's directories. The number of the
@@ -148,7 +153,7 @@ func sockets(f filter) ([]Item, error) {
 // layout, which belong to every instance that ever ran.
 func files(f filter) ([]Item, error) {
 	layout := map[string]bool{".": true, "lock": true, "sequence": true,
-		"records": true, "mounts": true, "scratch": true, "containers": true,
+		"records": true, "mounts": true, "scratch": true, "containers": true, "rbd": true, "iscsi": true,
 		// What the chunkfs server leaves when nothing is mounted: its log, and the locks that say that nobody runs.
 		"chunkfs": true, "chunkfs/keeper.lock": true, "chunkfs/start.lock": true, "chunkfs/server.log": true, "chunkfs/keeper.log": true}
 	_, err := os.Lstat(f.runDir)

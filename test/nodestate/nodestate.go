@@ -1,4 +1,5 @@
-// Package nodestate takes down what one daemon instance has on a node: its mounts, loop devices, cgroups, processes, sockets and files.
+// Package nodestate takes down what one daemon instance has on a node: its mounts, block devices, sessions, cgroups, processes, sockets
+// and files.
 // A test takes it before and after and compares: what is there afterwards and was not before has leaked.
 //
 // The package asks the kernel and nobody else. It changes nothing, and it sees one instance only, so tests can run side by side.
@@ -34,6 +35,9 @@ type Class string
 const (
 	Mount      Class = "mount"
 	Loop       Class = "loop device"
+	RBD        Class = "rbd device"
+	ISCSI      Class = "iscsi session"
+	SCSI       Class = "scsi device"
 	Cgroup     Class = "cgroup"
 	Process    Class = "process"
 	Socket     Class = "socket"
@@ -69,7 +73,7 @@ func Take(o Options) (State, error) {
 		return State{}, err
 	}
 	var s State
-	for _, take := range []func(filter) ([]Item, error){mounts, loops, cgroups, processes, sockets, files} {
+	for _, take := range []func(filter) ([]Item, error){mounts, loops, rbds, sessions, cgroups, processes, sockets, files} {
 		items, err := take(f)
 		if err != nil {
 			return State{}, err
@@ -142,6 +146,7 @@ func Settle(ctx context.Context, o Options, want State) ([]string, error) {
 // filter decides whether something belongs to the instance.
 type filter struct {
 	runDir   string
+	sys      string // where sysfs is, or what a test takes for it
 	instance string
 	dirs     []string // RunDir and Under
 }
@@ -150,7 +155,7 @@ func newFilter(o Options) (filter, error) {
 	if !filepath.IsAbs(o.RunDir) {
 		return filter{}, errors.New("nodestate: RunDir must be an absolute path")
 	}
-	f := filter{runDir: filepath.Clean(o.RunDir), instance: rundir.Dir(o.RunDir).Instance()}
+	f := filter{runDir: filepath.Clean(o.RunDir), sys: "/sys", instance: rundir.Dir(o.RunDir).Instance()}
 	f.dirs = []string{f.runDir}
 	for _, d := range o.Under {
 		if !filepath.IsAbs(d) {

@@ -27,6 +27,7 @@ func TestDiffSeesEverything(t *testing.T) {
 		"loop device": {raiseLoop(dir), "+ loop device "},
 		"cgroup":      {raiseCgroup(rundir.Dir(dir).Instance()), "+ cgroup /sys/fs/cgroup"},
 		"process":     {raiseProcess(dir), "+ process sh -c read -r line " + dir + "/x (pid "},
+		"helper":      {raiseHelper(dir), "+ process windlass-shim helper (pid "},
 		"socket":      {raiseSocket(dir), "+ socket " + dir + "/s"},
 		"file":        {raiseFile(dir), "+ file " + dir + "/records/3.json"},
 		"descriptor":  {raiseDescriptor(), "+ descriptor pipe (fd "},
@@ -184,6 +185,24 @@ func raiseProcess(dir string) func(*testing.T) func() {
 		must(t, cmd.Start())
 		return once(t, func() {
 			_ = in.Close()
+			_ = cmd.Wait()
+		})
+	}
+}
+
+// raiseHelper starts a process that is called as one that waits for storage is, below one of the instance.
+func raiseHelper(dir string) func(*testing.T) func() {
+	return func(t *testing.T) func() {
+		cmd := exec.Command("bash", "-c", `(exec -a windlass-shim cat helper); read -r line`, dir+"/x")
+		cmd.Dir = t.TempDir()
+		must(t, unix.Mkfifo(filepath.Join(cmd.Dir, "helper"), 0o600))
+		in, err := cmd.StdinPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		fifo, err := os.OpenFile(filepath.Join(cmd.Dir, "helper"), os.O_WRONLY, 0) // once cat has it open it is called cat's name
+		must(t, err)
+		return once(t, func() {
+			_, _ = fifo.Close(), in.Close()
 			_ = cmd.Wait()
 		})
 	}

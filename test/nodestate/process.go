@@ -10,7 +10,8 @@ import (
 )
 
 // processes lists the processes that have a path of the run directory among their arguments (the daemon, its shims) or sit in a cgroup
-// of the instance (what runs in containers). The number is no part of the key. The process that asks is left out.
+// of the instance (what runs in containers), and those that wait in the kernel for storage on behalf of one of the former. The number is
+// no part of the key. The process that asks is left out.
 func processes(f filter) ([]Item, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -23,7 +24,7 @@ func processes(f filter) ([]Item, error) {
 			continue
 		}
 		args, state, ok := describe(pid)
-		if !ok || !f.owns(pid, args) {
+		if !ok || !f.owns(pid, args) && !f.waits(pid, args, state) {
 			continue
 		}
 		items = append(items, Item{Process, strings.Join(args, " "), fmt.Sprintf("pid %d, state %s", pid, state), pid})
@@ -73,6 +74,34 @@ func (f filter) owns(pid int, args []string) bool {
 		}
 	}
 	return false
+}
+
+// waits says whether a process is one of those that do what may block in the kernel: it has no argument of the instance's, but a parent.
+// One that outlives its daemon is init's, and cannot be killed; it is everybody's then.
+func (f filter) waits(pid int, args []string, state string) bool {
+	if len(args) != 2 || filepath.Base(args[0]) != "windlass-shim" || args[1] != "helper" {
+		return false
+	}
+	above := parent(pid)
+	if above <= 1 {
+		return state == "D"
+	}
+	args, _, ok := describe(above)
+	return ok && f.owns(above, args)
+}
+
+// parent gives the parent's number; 0 when the process has gone.
+func parent(pid int) int {
+	stat, err := os.ReadFile(proc(pid, "stat"))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 2 {
+		return 0
+	}
+	above, _ := strconv.Atoi(fields[1])
+	return above
 }
 
 func own(dir, path string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
