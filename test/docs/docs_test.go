@@ -44,6 +44,33 @@ func TestExamplesFitTheContract(t *testing.T) {
 	}
 }
 
+// TestExampleFiles does the same with the definitions that are files, and holds that the page beside them lists each.
+func TestExampleFiles(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(root, "docs/examples/*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("docs/examples has no definitions: %v", err)
+	}
+	index, err := os.ReadFile(filepath.Join(root, "docs/examples/README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		name := filepath.Base(file)
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := check("container", string(text)); err != nil {
+				t.Error(err)
+			}
+			if !strings.Contains(string(index), "["+name+"]("+name+")") {
+				t.Errorf("docs/examples/README.md does not list %s", name)
+			}
+		})
+	}
+}
+
 func TestReadmeExample(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
