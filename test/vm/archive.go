@@ -1,6 +1,4 @@
-//go:build guest
-
-package guest
+package vm
 
 import (
 	"bytes"

@@ -1,6 +1,4 @@
-//go:build guest
-
-package guest
+package vm
 
 import (
 	"bufio"
@@ -11,16 +9,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // bootPatience is how long the guest may take to come up: 10 s by itself, much longer on a busy machine.
-const bootPatience = 120 * time.Second
+const bootPatience = 180 * time.Second
 
 // silencePatience is how long the guest may say nothing after that: longer than a test waits for anything.
 const silencePatience = 100 * time.Second
@@ -28,33 +25,60 @@ const silencePatience = 100 * time.Second
 // tailSize is how much of what the kernel said is shown when it goes wrong.
 const tailSize = 8 << 10
 
-// machine is a running guest.
-type machine struct {
+// Machine is a running guest.
+type Machine struct {
+	Kernel  string // its version
 	console string // file with what the kernel says
+	in      io.Writer
 	lines   chan string
-	kernel  string // its version
 }
 
-// boot starts the guest and waits until it is up. It is killed at the end of the test.
-func boot(t *testing.T, initrd string) *machine {
+// Boot starts the guest and waits until it is up. It is killed at the end of the test, and what its kernel said last is shown when that failed.
+func Boot(t testing.TB, c Config) *Machine {
 	t.Helper()
-	onlyOne(t)
-	dir := t.TempDir()
-	m := &machine{console: filepath.Join(dir, "console"), lines: make(chan string, 64)}
-	root := filepath.Join(dir, "root")
-	must(t, nil, "truncate", "-s", "3G", root)
-	// Under the lock of test/rootfs.sh, which may be making the tree anew.
-	must(t, nil, "flock", "--shared", filepath.Join(cacheDir(), "lock"), "mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", "-O", "^has_journal", "-d", filepath.Join(cacheDir(), "debian-rootfs"), root)
+	initrd := initramfs(t, c)
+	slot(t)
+	m := start(t, c, initrd, rootDisk(t))
+	m.Kernel = m.await(t, "guest: up ", bootPatience)
+	return m
+}
+
+// Done waits until the guest has nothing left to do; every case must have been run.
+func (m *Machine) Done(t testing.TB) {
+	t.Helper()
+	m.await(t, "guest: done", silencePatience)
+	m.tell(t, "end")
+}
+
+// arguments are those of the emulator.
+func arguments(c Config, initrd, root, console string) []string {
+	memory := c.Memory
+	if memory == 0 {
+		memory = 1024
+	}
 	disk := func(file, options string) string { return "if=virtio,format=raw,cache=unsafe,file=" + file + options }
-	cmd := exec.Command("qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024", "-nodefaults", "-no-reboot",
-		"-display", "none", "-serial", "file:"+m.console, "-serial", "stdio", "-kernel", filepath.Join(cacheDir(), "kernel/vmlinuz"), "-initrd", initrd,
-		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check mitigations=off", "-drive", disk(filepath.Join(cacheDir(), "debian.squashfs"), ",readonly=on"),
-		"-drive", disk(root, ""))
+	args := []string{"-M", "pc", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(memory), "-nodefaults", "-no-reboot",
+		"-display", "none", "-serial", "file:" + console, "-serial", "stdio", "-kernel", filepath.Join(Cache(), "kernel/vmlinuz"), "-initrd", initrd,
+		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check mitigations=off", "-drive", disk(filepath.Join(Cache(), "debian.squashfs"), ",readonly=on"),
+		"-drive", disk(root, "")}
+	if c.Net != nil {
+		args = append(args, "-netdev", "tap,id=n0,ifname="+c.Net.Tap+",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,romfile=")
+	}
+	return args
+}
+
+func start(t testing.TB, c Config, initrd, root string) *Machine {
+	t.Helper()
+	m := &Machine{console: filepath.Join(t.TempDir(), "console"), lines: make(chan string, 64)}
+	cmd := exec.Command("qemu-system-x86_64", arguments(c, initrd, root, m.console)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if m.in, err = cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
@@ -73,25 +97,11 @@ func boot(t *testing.T, initrd string) *machine {
 			t.Logf("qemu: %s", stderr.String())
 		}
 	})
-	m.kernel = m.await(t, "guest: up ", bootPatience)
 	return m
 }
 
-// onlyOne waits until no other guest runs on this machine.
-func onlyOne(t *testing.T) {
-	t.Helper()
-	f, err := os.OpenFile(filepath.Join(cacheDir(), "guest.lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // read passes the lines of the guest on until it ends.
-func (m *machine) read(out io.Reader) {
+func (m *Machine) read(out io.Reader) {
 	defer close(m.lines)
 	r := bufio.NewReader(out)
 	for {
@@ -105,8 +115,16 @@ func (m *machine) read(out io.Reader) {
 	}
 }
 
+// tell says a line to the guest's run script.
+func (m *Machine) tell(t testing.TB, line string) {
+	t.Helper()
+	if _, err := io.WriteString(m.in, line+"\n"); err != nil {
+		t.Fatalf("the guest takes no orders any more: %v", err)
+	}
+}
+
 // next gives the next line.
-func (m *machine) next(patience time.Duration) (string, error) {
+func (m *Machine) next(patience time.Duration) (string, error) {
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {
@@ -124,7 +142,7 @@ func (m *machine) next(patience time.Duration) (string, error) {
 }
 
 // await reads up to the line that begins with prefix and gives the rest of that.
-func (m *machine) await(t *testing.T, prefix string, patience time.Duration) string {
+func (m *Machine) await(t testing.TB, prefix string, patience time.Duration) string {
 	t.Helper()
 	for {
 		line, err := m.next(patience)
@@ -138,7 +156,7 @@ func (m *machine) await(t *testing.T, prefix string, patience time.Duration) str
 }
 
 // tail is the last that the kernel said.
-func (m *machine) tail() string {
+func (m *Machine) tail() string {
 	data, err := os.ReadFile(m.console)
 	if err != nil {
 		return err.Error()

@@ -19,15 +19,33 @@ step mkdir -p $cache/debian-rootfs
 step mount -t squashfs -o ro /dev/vda $cache/debian-rootfs
 touch $cache/debian-rootfs.complete
 
+addresses='' shell=''
+# shellcheck source=/dev/null
+. /guest/config
+if [ -n "$addresses" ]; then
+	step ip link set eth0 up
+	for a in $addresses; do
+		# Without looking for others that have it, which takes IPv6 a second.
+		case $a in
+		*:*) step ip addr add "$a" dev eth0 nodad ;;
+		*) step ip addr add "$a" dev eth0 ;;
+		esac
+	done
+	if [ -n "$shell" ]; then busybox telnetd -b 0.0.0.0:23 -l /bin/bash; fi
+fi
+
 export WINDLASS_TEST_SHIM=/guest/windlass-shim WINDLASS_TEST_PROGRAMS=/guest WINDLASS_CHUNKFS_KILLS=10
 read -r kernel </proc/sys/kernel/osrelease
 echo "guest: up $kernel"
 cd /tmp || exit
+# Each begins when it is told so: what it needs outside may still be on its way.
 while read -r name args; do
-	echo "guest: run $name"
+	echo "guest: ready $name"
+	read -r _ </dev/ttyS1
 	eval "/guest/$name.test $args"
 	echo "guest: end $name $?"
 done </guest/cases
 echo "guest: done"
+read -r _ </dev/ttyS1
 sync
 busybox poweroff -f
