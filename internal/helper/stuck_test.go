@@ -1,0 +1,109 @@
+package helper_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/helper"
+	"github.com/windlass-hpc/windlass/internal/helper/helpertest"
+)
+
+// TestWhatCannotBeKilledIsLeft holds each call in a wait that no signal ends: its request is with a FUSE server.
+func TestWhatCannotBeKilledIsLeft(t *testing.T) {
+	for what, call := range map[string]func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error{
+		"ask the file system at ": func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error { return r.Statfs(ctx, h.Dir) },
+		"unmount ": func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error {
+			return r.Unmount(ctx, h.Path, 0)
+		},
+		"write to ": func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error {
+			return r.Write(ctx, h.Path, nil)
+		},
+		"mount overlay from test": func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error {
+			_, err := r.Create(ctx, "overlay", overlay(h.Path), 0)
+			return err
+		},
+	} {
+		t.Run(strings.TrimSpace(what), func(t *testing.T) {
+			h, r := helpertest.NewHang(t), helper.New(shim)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			go func() { <-h.Asked; cancel() }()
+			err := call(ctx, r, h)
+			var stuck *helper.Stuck
+			if !errors.As(err, &stuck) || !fault.Is(err, fault.Timeout) || !errors.Is(err, context.Canceled) {
+				t.Fatalf("got %v (%s)", err, fault.KindOf(err))
+			}
+			if !strings.HasPrefix(err.Error(), "stuck: "+what) || !strings.Contains(err.Error(), " has not come back in ") {
+				t.Errorf("it says %q", err)
+			}
+			left := r.Left()
+			if len(left) != 1 || left[0].PID != stuck.PID || left[0].What != stuck.What || time.Since(left[0].Since) > time.Minute {
+				t.Fatalf("left are %+v", left)
+			}
+			if stuck.Where == "" || left[0].Where != stuck.Where {
+				t.Errorf("it waits in %q, later in %q", stuck.Where, left[0].Where)
+			}
+			if err := unix.Kill(stuck.PID, 0); err != nil {
+				t.Errorf("the helper is not there: %v", err)
+			}
+			h.Answer()
+			reaped(t, r, stuck.PID)
+		})
+	}
+}
+
+// reaped waits until the helper has gone from the list and from the system.
+func reaped(t *testing.T, r *helper.Runner, pid int) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); len(r.Left()) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("left are %+v", r.Left())
+		}
+	}
+	if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
+		t.Errorf("the helper is there: %v", err)
+	}
+}
+
+// TestKeepOutlivesTheCall: what a helper that was left behind holds stays locked until it has gone.
+func TestKeepOutlivesTheCall(t *testing.T) {
+	h, r := helpertest.NewHang(t), helper.New(shim)
+	path := filepath.Join(t.TempDir(), "lock")
+	lock := open(t, path)
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	go func() { <-h.Asked; cancel() }()
+	var stuck *helper.Stuck
+	if err := r.Write(ctx, h.Path, nil, helper.Keep(lock)); !errors.As(err, &stuck) {
+		t.Fatal(err)
+	}
+	lock.Close()
+	again := open(t, path)
+	if err := unix.Flock(int(again.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("the lock is not held: %v", err)
+	}
+	h.Answer()
+	reaped(t, r, stuck.PID)
+	if err := unix.Flock(int(again.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Errorf("the lock is held though the helper has gone: %v", err)
+	}
+}
+
+func open(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
