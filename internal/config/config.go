@@ -65,6 +65,10 @@ type Config struct {
 
 	ChunkfsCache     string // directory of the chunks of chunkfs images, which it keeps across boots
 	ChunkfsCacheSize Size   // what they may take; 0 lets the server choose by the room that there is
+
+	CredentialsDir    string        // directory of the secrets that definitions name; root's and closed to others
+	RBDMountTimeout   time.Duration // for the monitors to answer when an RBD image is mapped; whole seconds
+	RBDRequestTimeout time.Duration // for a read or write of an RBD image to be answered before it fails, 0 for never; whole seconds
 }
 
 // Default is the configuration when nobody says anything.
@@ -91,6 +95,9 @@ func Default() Config {
 		MaxBody:            4 << 20,
 		LogSize:            10 << 20,
 		ChunkfsCache:       "/var/cache/windlass",
+		CredentialsDir:     "/etc/windlass/credentials",
+		RBDMountTimeout:    30 * time.Second,
+		RBDRequestTimeout:  2 * time.Minute,
 	}
 }
 

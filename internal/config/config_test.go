@@ -61,6 +61,10 @@ func TestTheStrongerSourceWins(t *testing.T) {
 			want: func(c *Config) {
 				c.MaxBody, c.LogSize, c.StopTimeout, c.InsecureHTTP = 2<<20, 64<<10, time.Minute, true
 			}},
+		"rbd without end": {file: "rbd_request_timeout: 0s\nrbd_mount_timeout: 10s\ncredentials_dir: /root/s\n",
+			want: func(c *Config) {
+				c.RBDRequestTimeout, c.RBDMountTimeout, c.CredentialsDir = 0, 10*time.Second, "/root/s"
+			}},
 		"flag without value": {args: []string{"--insecure-http"}, want: func(c *Config) { c.InsecureHTTP = true }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -145,24 +149,27 @@ func TestBadConfigurations(t *testing.T) {
 		args []string
 		want string
 	}{
-		"no such file":       {args: []string{"--config=/nonexistent/w.yaml"}, want: "open /nonexistent/w.yaml: no such file"},
-		"not a mapping":      {file: "- a\n", want: "windlass.yaml:1: the file must be a mapping"},
-		"not YAML":           {file: "a: [\n", want: "line"},
-		"nested":             {file: "host: {a: b}\n", want: "host: the value must be a plain word"},
-		"unknown scheme":     {args: []string{"--scheme=htps"}, want: `scheme: "htps" is none of unix, http, https (did you mean https?)`},
-		"scheme twice":       {args: []string{"--scheme=http", "--scheme=http"}, want: "scheme: http is there twice"},
-		"no scheme":          {args: []string{"--scheme="}, want: "scheme: there must be at least one"},
-		"long socket":        {args: []string{"--socket-path=/" + strings.Repeat("x", 107)}, want: "108 bytes is too long for a unix socket"},
-		"port too high":      {args: []string{"--scheme=http", "--port=65536"}, want: "port: 65536 is not a port"},
-		"all addresses":      {args: []string{"--scheme=http", "--host="}, want: "host: every address lets other machines in"},
-		"step beyond create": {args: []string{"--step-timeout=61s"}, want: "step_timeout: 1m1s is longer than create_timeout, 50s"},
-		"no time":            {args: []string{"--idle-timeout=0s"}, want: "idle_timeout: it must be longer than nothing"},
-		"tiny body":          {args: []string{"--max-body=1"}, want: "max_body: 1 is too small; 4K is the least"},
-		"missing CA":         {args: []string{"--uri-ca=/nonexistent"}, want: "uri_ca: open /nonexistent: no such file"},
-		"cache nowhere":      {args: []string{"--chunkfs-cache=cache"}, want: `chunkfs_cache: "cache" is not an absolute path`},
-		"cache everywhere":   {args: []string{"--chunkfs-cache=//"}, want: "chunkfs_cache: it cannot be the root directory"},
-		"tiny cache":         {args: []string{"--chunkfs-cache-size=1M"}, want: "chunkfs_cache_size: 1M is too small; 16M is the least"},
-		"directory for a CA": {args: []string{"--uri-ca=/"}, want: "uri_ca: / is not a file"},
+		"no such file":        {args: []string{"--config=/nonexistent/w.yaml"}, want: "open /nonexistent/w.yaml: no such file"},
+		"not a mapping":       {file: "- a\n", want: "windlass.yaml:1: the file must be a mapping"},
+		"not YAML":            {file: "a: [\n", want: "line"},
+		"nested":              {file: "host: {a: b}\n", want: "host: the value must be a plain word"},
+		"unknown scheme":      {args: []string{"--scheme=htps"}, want: `scheme: "htps" is none of unix, http, https (did you mean https?)`},
+		"scheme twice":        {args: []string{"--scheme=http", "--scheme=http"}, want: "scheme: http is there twice"},
+		"no scheme":           {args: []string{"--scheme="}, want: "scheme: there must be at least one"},
+		"long socket":         {args: []string{"--socket-path=/" + strings.Repeat("x", 107)}, want: "108 bytes is too long for a unix socket"},
+		"port too high":       {args: []string{"--scheme=http", "--port=65536"}, want: "port: 65536 is not a port"},
+		"all addresses":       {args: []string{"--scheme=http", "--host="}, want: "host: every address lets other machines in"},
+		"step beyond create":  {args: []string{"--step-timeout=61s"}, want: "step_timeout: 1m1s is longer than create_timeout, 50s"},
+		"no time":             {args: []string{"--idle-timeout=0s"}, want: "idle_timeout: it must be longer than nothing"},
+		"tiny body":           {args: []string{"--max-body=1"}, want: "max_body: 1 is too small; 4K is the least"},
+		"missing CA":          {args: []string{"--uri-ca=/nonexistent"}, want: "uri_ca: open /nonexistent: no such file"},
+		"cache nowhere":       {args: []string{"--chunkfs-cache=cache"}, want: `chunkfs_cache: "cache" is not an absolute path`},
+		"cache everywhere":    {args: []string{"--chunkfs-cache=//"}, want: "chunkfs_cache: it cannot be the root directory"},
+		"tiny cache":          {args: []string{"--chunkfs-cache-size=1M"}, want: "chunkfs_cache_size: 1M is too small; 16M is the least"},
+		"credentials nowhere": {args: []string{"--credentials-dir=secrets"}, want: `credentials_dir: "secrets" is not an absolute path`},
+		"half a second":       {args: []string{"--rbd-request-timeout=1500ms"}, want: "rbd_request_timeout: 1.5s is no whole number of seconds"},
+		"no time to map":      {args: []string{"--rbd-mount-timeout=0"}, want: "rbd_mount_timeout: it must be longer than nothing"},
+		"directory for a CA":  {args: []string{"--uri-ca=/"}, want: "uri_ca: / is not a file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, tc.file, nil, tc.args...)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -22,7 +23,7 @@ func (s setting) env() string { return "WINDLASS_" + strings.ToUpper(s.key) }
 
 // settings lists all of them, in the order in which they are shown. The schemes come first: others depend on them.
 func settings() []setting {
-	return append(listenSettings(), daemonSettings()...)
+	return slices.Concat(listenSettings(), daemonSettings(), imageSettings(), storageSettings())
 }
 
 func listenSettings() []setting {
@@ -87,12 +88,28 @@ func daemonSettings() []setting {
 			value: func(c *Config) value { return &c.MaxBody }},
 		{key: "log_size", help: "size at which a container's log is rotated; one older part is kept",
 			value: func(c *Config) value { return &c.LogSize }},
+	}
+}
+
+func imageSettings() []setting {
+	return []setting{
 		{key: "uri_ca", help: "file of more authorities to trust when an image is fetched by https",
 			value: str(func(c *Config) *string { return &c.URICA })},
 		{key: "chunkfs_cache", help: "directory of what has been fetched of chunkfs images; it may outlive the boot, or be a tmpfs",
 			value: str(func(c *Config) *string { return &c.ChunkfsCache })},
 		{key: "chunkfs_cache_size", help: "most that it may take; 0 chooses by the room that there is",
 			value: func(c *Config) value { return &c.ChunkfsCacheSize }},
+	}
+}
+
+func storageSettings() []setting {
+	return []setting{
+		{key: "credentials_dir", help: "directory of files with secrets that a definition can name as credential; root's and closed to others",
+			value: str(func(c *Config) *string { return &c.CredentialsDir })},
+		{key: "rbd_mount_timeout", help: "time for the monitors of Ceph to answer when an image is mapped",
+			value: dur(func(c *Config) *time.Duration { return &c.RBDMountTimeout })},
+		{key: "rbd_request_timeout", help: "time after which a read or write of an RBD image that is not answered fails; 0 is never",
+			value: dur(func(c *Config) *time.Duration { return &c.RBDRequestTimeout })},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/windlass-hpc/windlass/internal/nearest"
 )
@@ -89,7 +90,7 @@ func (c *Config) validateDaemon() (p Problems) {
 	p = append(p, oneOf("log_level", c.LogLevel, "error", "warn", "info", "debug", "trace")...)
 	p = append(p, oneOf("log_format", c.LogFormat, "text", "json")...)
 	for _, s := range settings() {
-		if d, ok := s.value(c).(*durationValue); ok && *d <= 0 {
+		if d, ok := s.value(c).(*durationValue); ok && *d <= 0 && s.key != "rbd_request_timeout" {
 			p = append(p, s.key+": it must be longer than nothing")
 		}
 	}
@@ -107,7 +108,20 @@ func (c *Config) validateDaemon() (p Problems) {
 	if c.URICA != "" {
 		p = append(p, readable("uri_ca", c.URICA)...)
 	}
-	return append(p, c.validateCache()...)
+	return append(append(p, c.validateCache()...), c.validateStorage()...)
+}
+
+func (c *Config) validateStorage() Problems {
+	p := absolute("credentials_dir", c.CredentialsDir)
+	for _, t := range []struct {
+		key string
+		d   time.Duration
+	}{{"rbd_mount_timeout", c.RBDMountTimeout}, {"rbd_request_timeout", c.RBDRequestTimeout}} {
+		if t.d%time.Second != 0 {
+			p = append(p, fmt.Sprintf("%s: %s is no whole number of seconds, which is what the kernel takes", t.key, t.d))
+		}
+	}
+	return p
 }
 
 // minCache is the least that the cache of chunks is of use with.
