@@ -1,0 +1,97 @@
+// Package netns runs a test program in namespaces of its own: network, mounts and processes.
+//
+// Servers in it listen on addresses and ports that nobody else has, and all that was started dies with it, however the program ends. The
+// tree of files is the machine's, but for /proc and an empty /run. It needs root and changes nothing outside.
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// insideVar marks the process that runs in the namespaces.
+const insideVar = "WINDLASS_NETNS_INSIDE"
+
+// The addresses that Main gives to the loopback device.
+const (
+	IPv4 = "10.99.0.1"
+	IPv6 = "fd99::1"
+)
+
+// Main is the body of TestMain: it runs the tests in namespaces of their own, with IPv4 and IPv6 on the loopback device.
+func Main(m *testing.M) { os.Exit(Run(m.Run, IPv4+"/32", IPv6+"/128")) }
+
+// Run runs this program again, in namespaces of its own, and gives its exit status; there, it runs inside, once the loopback device is up
+// and has the addresses, such as 10.99.0.1/32.
+func Run(inside func() int, addresses ...string) int {
+	if os.Getenv(insideVar) == "" {
+		return again()
+	}
+	if err := prepare(addresses); err != nil {
+		fmt.Fprintln(os.Stderr, "netns:", err)
+		return 2
+	}
+	return inside()
+}
+
+func again() int {
+	runtime.LockOSThread() // Pdeathsig looks at the thread
+	defer runtime.UnlockOSThread()
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), insideVar+"=yes")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL}
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return max(exit.ExitCode(), 1)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "netns: cannot run in namespaces of its own, for which it needs root:", err)
+		return 2
+	}
+	return 0
+}
+
+// prepare makes the namespaces usable. Programs that this one starts are not marked: a test program among them gets namespaces of its own.
+func prepare(addresses []string) error {
+	if err := os.Unsetenv(insideVar); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make the mounts private: %w", err)
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	// Some servers know one place for their socket and lock only, such as rpcbind.
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
+		return fmt.Errorf("mount /run: %w", err)
+	}
+	if err := ip("link", "set", "lo", "up"); err != nil {
+		return err
+	}
+	for _, a := range addresses {
+		if err := ip("address", "add", a, "dev", "lo"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ip(args ...string) error {
+	out, err := exec.Command("ip", args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
