@@ -40,6 +40,8 @@ type Case struct {
 	Skip    string        // tests that run only then
 	Run     string        // only these
 	Timeout time.Duration // of all tests together; 4 minutes when it is 0
+	// NoDaemon: they do not run windlass itself, so it need not be built, nor be fit to be built while others work on it.
+	NoDaemon bool
 }
 
 func (c Case) String() string { return fmt.Sprintf("%s (%s)", c.Name, c.Pkg) }

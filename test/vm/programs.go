@@ -14,10 +14,11 @@ import (
 func programs(t testing.TB, dir string, c Config) map[string]string {
 	t.Helper()
 	orders := map[string][]string{}
-	for _, name := range []string{"windlass-shim", "windlass"} {
-		orders[name] = []string{"build", module + "/cmd/" + name}
-	}
+	orders["windlass-shim"] = []string{"build", module + "/cmd/windlass-shim"}
 	for _, one := range c.Cases {
+		if !one.NoDaemon {
+			orders["windlass"] = []string{"build", module + "/cmd/windlass"}
+		}
 		orders[one.Name+".test"] = []string{"test", "-c", "-tags", c.Tags, module + "/" + one.Pkg}
 	}
 	var wg sync.WaitGroup

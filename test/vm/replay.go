@@ -53,12 +53,15 @@ func (m *Machine) Run(t *testing.T, c Case) {
 		t.Fatal(err)
 	case code != "0" && !t.Failed():
 		t.Errorf("the test program ended with code %s", code)
+	case r.tests == 0 && !t.Failed():
+		t.Errorf("%s has no test that -run matches", c.Pkg)
 	}
 }
 
 // replay makes subtests of events as they come.
 type replay struct {
 	events *json.Decoder
+	tests  int // that have begun
 	over   bool
 }
 
@@ -81,6 +84,7 @@ func (r *replay) follow(t *testing.T, name string) {
 		}
 		switch {
 		case e.Action == "run" && e.Test != name:
+			r.tests++
 			t.Run(strings.TrimPrefix(e.Test, prefix), func(t *testing.T) { r.follow(t, e.Test) })
 		case e.Action == "output":
 			if text := strings.TrimRight(e.Output, "\n"); !framing(text) {
