@@ -108,6 +108,29 @@ func (r *Runner) Statfs(ctx context.Context, dir string) error {
 	return answered(what, a)
 }
 
+// Abort makes the calls that wait for the server of the file system at dir fail, as MNT_FORCE does, and leaves it mounted. New ones wait
+// again. The error wraps the errno.
+func (r *Runner) Abort(ctx context.Context, dir string) error {
+	what := "abort what waits for " + dir
+	a, _, err := r.run(ctx, what, act.Order{Op: act.OpAbort, Path: dir}, nil, nil)
+	if err != nil {
+		return err
+	}
+	return answered(what, a)
+}
+
+// Close closes f here and, last of all, in a helper: when nothing else holds the mount that f is of, it is the helper that waits for the
+// file system to shut down.
+func (r *Runner) Close(ctx context.Context, f *os.File) error {
+	give := func(s *settings) { s.give = true }
+	a, _, err := r.run(ctx, "close "+f.Name(), act.Order{Op: act.OpClose}, []*os.File{f}, []Option{give})
+	_ = f.Close() // when it did not come to that
+	if err != nil {
+		return err
+	}
+	return answered("close "+f.Name(), a)
+}
+
 func answered(what string, a act.Answer) error {
 	if a.Errno == 0 {
 		return nil

@@ -22,7 +22,10 @@ const grace = 200 * time.Millisecond
 // Option changes how a helper is started.
 type Option func(*settings)
 
-type settings struct{ keep []*os.File }
+type settings struct {
+	keep []*os.File
+	give bool // the files of the order are the helper's alone
+}
 
 // Keep has the helper inherit f, such as a file with a flock: it stays locked as long as a helper that was left behind lives.
 func Keep(f *os.File) Option { return func(s *settings) { s.keep = append(s.keep, f) } }
@@ -101,7 +104,13 @@ func (r *Runner) start(o act.Order, files []*os.File, opts []Option) (*process, 
 	for i, f := range files {
 		fds[i] = int(f.Fd())
 	}
-	if err = act.Send(p.sock, o, fds...); err == nil {
+	err = act.Send(p.sock, o, fds...)
+	if s.give {
+		for _, f := range files { // before the helper can have closed its own
+			f.Close()
+		}
+	}
+	if err == nil {
 		p.said, err = scrap()
 	}
 	if err == nil {

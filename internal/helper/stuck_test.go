@@ -14,6 +14,7 @@ import (
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/internal/helper"
 	"github.com/windlass-hpc/windlass/internal/helper/helpertest"
+	"github.com/windlass-hpc/windlass/internal/mountinfo"
 )
 
 // TestWhatCannotBeKilledIsLeft holds each call in a wait that no signal ends: its request is with a FUSE server.
@@ -95,6 +96,52 @@ func TestKeepOutlivesTheCall(t *testing.T) {
 	reaped(t, r, stuck.PID)
 	if err := unix.Flock(int(again.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		t.Errorf("the lock is held though the helper has gone: %v", err)
+	}
+}
+
+// TestAbort: what waits fails, and the file system stays mounted though nobody holds it.
+func TestAbort(t *testing.T) {
+	h, r := helpertest.NewHang(t), helper.New(shim)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	go func() { <-h.Asked; cancel() }()
+	var stuck *helper.Stuck
+	if err := r.Statfs(ctx, h.Dir); !errors.As(err, &stuck) {
+		t.Fatal(err)
+	}
+	if err := r.Abort(t.Context(), h.Dir); err != nil {
+		t.Fatal(err)
+	}
+	reaped(t, r, stuck.PID)
+	if mounted, err := mountinfo.IsMountpoint(h.Dir); err != nil || !mounted {
+		t.Errorf("it is not mounted any more: %v", err)
+	}
+	if err := r.Abort(t.Context(), t.TempDir()); !errors.Is(err, unix.EINVAL) {
+		t.Errorf("of what is no mountpoint: %v", err)
+	}
+}
+
+// TestClose: nothing holds the mount when it comes back.
+func TestClose(t *testing.T) {
+	r, dir := helper.New(shim), t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	mnt, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Unmount(dir, 0); !errors.Is(err, unix.EBUSY) {
+		t.Fatalf("it does not hold the mount: %v", err)
+	}
+	if err := r.Close(t.Context(), mnt); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Unmount(dir, 0); err != nil {
+		t.Error(err)
+	}
+	if err := mnt.Close(); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("it is open here: %v", err)
 	}
 }
 

@@ -27,12 +27,14 @@ const (
 	OpCreate  = "create"
 	OpUnmount = "unmount"
 	OpStatfs  = "statfs"
+	OpAbort   = "abort"
+	OpClose   = "close"
 )
 
 // Order is what a helper does.
 type Order struct {
 	Op      string
-	Path    string   `json:",omitempty"` // write, unmount, statfs
+	Path    string   `json:",omitempty"` // write, unmount, statfs, abort
 	Data    []byte   `json:",omitempty"` // write
 	Flags   int      `json:",omitempty"` // unmount: MNT_* and UMOUNT_*
 	FSType  string   `json:",omitempty"` // create
@@ -89,8 +91,26 @@ func (o Order) carryOut(fds []int) (answer Answer, mnt int) {
 		return failed(OpUnmount, unix.Unmount(o.Path, o.Flags)), -1
 	case OpStatfs:
 		return failed(OpStatfs, unix.Statfs(o.Path, new(unix.Statfs_t))), -1
+	case OpAbort:
+		return o.abort(), -1
+	case OpClose:
+		closeAll(fds)
+		return Answer{}, -1
 	}
 	return failed(o.Op, unix.ENOSYS), -1
+}
+
+// abort holds on to the mount, which therefore is not unmounted: the kernel aborts first and says then that it is busy.
+func (o Order) abort() Answer {
+	fd, err := unix.Open(o.Path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return failed("open", err)
+	}
+	defer unix.Close(fd)
+	if err = unix.Unmount(o.Path, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW); err == unix.EBUSY {
+		return Answer{}
+	}
+	return failed(OpAbort, err)
 }
 
 func failed(call string, err error) Answer {
