@@ -1,0 +1,83 @@
+package control
+
+import (
+	"io"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Monitor is where the lab's first monitor listens, by the old protocol; port 3300 speaks the new one.
+const Monitor = "10.99.0.1:6789"
+
+// Ceph is the lab's cluster. Its pool is rbd.
+type Ceph struct{ c *Client }
+
+// Ceph gives the lab's cluster.
+func (c *Client) Ceph() Ceph { return Ceph{c} }
+
+// Key gives the key of a user, such as client.admin.
+func (c Ceph) Key(t testing.TB, entity string) string {
+	t.Helper()
+	return strings.TrimSpace(c.c.Run(t, "ceph", "auth", "print-key", entity))
+}
+
+// User makes a user with capabilities in pairs ("mon", "profile rbd", "osd", "profile rbd pool=rbd") and gives its key.
+func (c Ceph) User(t testing.TB, entity string, caps ...string) string {
+	t.Helper()
+	c.c.Run(t, "ceph", append([]string{"auth", "get-or-create", entity}, caps...)...)
+	return c.Key(t, entity)
+}
+
+// Image makes an empty image of some bytes, such as "rbd/name", with the features (none: layering alone) and snapshots given. It is removed
+// at the end of the test, when whoever has mapped it has let it go.
+func (c Ceph) Image(t testing.TB, name string, size int64, features []string, snapshots ...string) {
+	t.Helper()
+	c.c.Run(t, "rbd", append([]string{"create", "--size", strconv.FormatInt(size, 10) + "B", name}, featureArgs(features)...)...)
+	c.made(t, name, snapshots)
+}
+
+// Import makes an image with content, as Image does.
+func (c Ceph) Import(t testing.TB, name string, content io.Reader, features []string, snapshots ...string) {
+	t.Helper()
+	c.c.Feed(t, content, "rbd", append([]string{"import", "--no-progress", "-", name}, featureArgs(features)...)...)
+	c.made(t, name, snapshots)
+}
+
+func featureArgs(features []string) []string {
+	if len(features) == 0 {
+		features = []string{"layering"}
+	}
+	return []string{"--image-feature", strings.Join(features, ",")}
+}
+
+func (c Ceph) made(t testing.TB, name string, snapshots []string) {
+	t.Helper()
+	t.Cleanup(func() {
+		_, _ = c.c.Try(nil, "rbd", "snap", "purge", "--no-progress", name)
+		if r, err := c.c.Try(nil, "rbd", "rm", "--no-progress", name); err != nil || r.Code != 0 {
+			t.Errorf("rbd rm %s: %v\n%s", name, err, r.Stderr)
+		}
+	})
+	for _, s := range snapshots {
+		c.c.Run(t, "rbd", "snap", "create", "--no-progress", name+"@"+s)
+	}
+}
+
+// Watchers gives the addresses of those that have the image mapped.
+func (c Ceph) Watchers(t testing.TB, name string) (addresses []string) {
+	t.Helper()
+	for line := range strings.Lines(c.c.Run(t, "rbd", "status", name)) {
+		if _, rest, ok := strings.Cut(line, "watcher="); ok {
+			address, _, _ := strings.Cut(rest, " ")
+			addresses = append(addresses, address)
+		}
+	}
+	return addresses
+}
+
+// Signal sends a signal, such as STOP, to "mon" or "osd"; see Client.Signal.
+func (c Ceph) Signal(t testing.TB, server, signal string) { t.Helper(); c.c.Signal(t, server, signal) }
+
+// Start starts "mon" or "osd" again.
+func (c Ceph) Start(t testing.TB, server string) { t.Helper(); c.c.Start(t, server) }

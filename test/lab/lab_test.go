@@ -1,0 +1,92 @@
+//go:build lab
+
+package lab
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/windlass-hpc/windlass/test/lab/control"
+	"github.com/windlass-hpc/windlass/test/lab/netns"
+	"github.com/windlass-hpc/windlass/test/vm"
+)
+
+func TestMain(m *testing.M) { os.Exit(Inside(prepare, m.Run)) }
+
+// prepare fetches what is not there; inside there is no way to the network.
+func prepare() int {
+	for _, order := range [][]string{{"../kernel.sh"}, {"../rootfs.sh"}, {"go", "mod", "download"}} {
+		cmd := exec.Command(order[0], order[1:]...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return failed(fmt.Errorf("%v: %w", order, err))
+		}
+	}
+	return 0
+}
+
+// packagesVar names the packages wanted, separated by spaces; keepVar makes the lab stay when the tests have ended. test/lab/run.sh sets them.
+const (
+	packagesVar = "WINDLASS_LAB_PACKAGES"
+	keepVar     = "WINDLASS_LAB_KEEP"
+)
+
+// TestLab starts the servers, boots once and runs everything.
+func TestLab(t *testing.T) {
+	begun := time.Now()
+	pattern := append(strings.SplitN(flag.Lookup("test.run").Value.String(), "/", 3), "", "")
+	cases := Cases("../..", strings.Fields(os.Getenv(packagesVar)), pattern[2])
+	if len(cases) == 0 {
+		t.Fatal("no package has tests for the lab")
+	}
+	type started struct {
+		servers *Servers
+		err     error
+	}
+	ready := make(chan started, 1)
+	go func() {
+		s, err := Start(t.Context())
+		ready <- started{s, err}
+	}()
+	keep := os.Getenv(keepVar) != ""
+	m := vm.Boot(t, vm.Config{
+		Cases: cases, Tags: "lab", Modules: Modules(), Shell: keep,
+		Env: map[string]string{control.Variable: "http://" + net.JoinHostPort(netns.IPv4, Port)},
+		Net: &vm.Net{Tap: Tap, Addresses: []string{"10.99.0.2/24", "fd99::2/64"}},
+	})
+	t.Logf("Linux %s after %.1f s", m.Kernel, time.Since(begun).Seconds())
+	s := <-ready
+	if s.err != nil {
+		t.Fatal(s.err)
+	}
+	s.servers.Serve(t)
+	t.Logf("servers after %.1f s", time.Since(begun).Seconds())
+	for _, c := range cases {
+		t.Run(c.Name, func(t *testing.T) { m.Run(t, c) })
+	}
+	if keep {
+		wait(t)
+	}
+	if !t.Failed() {
+		m.Done(t)
+	}
+}
+
+// wait tells how to look around and waits for the end of its standard input.
+func wait(t *testing.T) {
+	inside, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("\nThe lab stays until Enter is pressed. Its network is %s; from another terminal:\n"+
+		"  p=$(lsns -t net -n -o PID,NS | awk '$2 == %q {print $1}')\n"+
+		"  nsenter -t $p -n -m -p busybox telnet 10.99.0.2    # a shell in the guest\n"+
+		"  nsenter -t $p -n -m -p                             # on the servers' side, in %s\n", inside, strings.Trim(inside, "net:[]"), dir())
+	_, _ = os.Stdin.Read(make([]byte, 1))
+}
