@@ -33,6 +33,13 @@ demo-lazy: ## the same from a chunkfs image that a web server has, with an empty
 test: ## run every check and every test, as continuous integration does
 	@test/run.sh
 
+# The packages whose tests run, all without RUN, and what of them.
+LAB_PACKAGES ?= $(if $(RUN),./test/storage)
+.PHONY: lab
+lab: ## run what needs real storage servers, in a guest; one scheme alone: make lab RUN=TestSchemes/rbd-squashfs
+	@test/install.sh test
+	@test/lab/run.sh $(LAB_PACKAGES) $(if $(RUN),-run '$(RUN)')
+
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, shellcheck
 	@test/install.sh test

@@ -18,19 +18,19 @@ var built = struct {
 	by map[string]Binaries
 }{by: map[string]Binaries{}}
 
-// programsEnv names a directory with the programs, for where there is no compiler: see test/guest.
+// programsEnv names a directory with the programs, for where there is no compiler: see test/vm. Those with failpoints lie in failpoint below it.
 const programsEnv = "WINDLASS_TEST_PROGRAMS"
 
 // Build builds the programs from this tree with the go build flags given, such as "-tags=failpoint" or "-race". The race detector needs
-// cgo; the shim is always built without both. Without flags it takes those that are there, where the environment names them.
+// cgo; the shim is always built without both. Where the environment names a directory with programs it takes those: there is no compiler.
 func Build(t testing.TB, flags ...string) Binaries {
 	t.Helper()
-	if dir := os.Getenv(programsEnv); dir != "" && len(flags) == 0 {
-		return Binaries{Windlass: filepath.Join(dir, "windlass"), Shim: filepath.Join(dir, "windlass-shim")}
+	key := strings.Join(flags, " ")
+	if dir := os.Getenv(programsEnv); dir != "" {
+		return given(t, dir, key)
 	}
 	built.mu.Lock()
 	defer built.mu.Unlock()
-	key := strings.Join(flags, " ")
 	if b, ok := built.by[key]; ok {
 		return b
 	}
@@ -46,6 +46,17 @@ func Build(t testing.TB, flags ...string) Binaries {
 	}
 	build(t, cgo, append(flags, "-o", b.Windlass, "github.com/windlass-hpc/windlass/cmd/windlass")...)
 	built.by[key] = b
+	return b
+}
+
+// given finds the programs of a build in a directory.
+func given(t testing.TB, dir, flags string) Binaries {
+	t.Helper()
+	sub, known := map[string]string{"": "", "-tags=failpoint": "failpoint"}[flags]
+	b := Binaries{Windlass: filepath.Join(dir, sub, "windlass"), Shim: filepath.Join(dir, "windlass-shim")}
+	if _, err := os.Stat(b.Windlass); err != nil || !known {
+		t.Fatalf("there is no windlass built with %q in %s, and no compiler: %v", flags, dir, err)
+	}
 	return b
 }
 
