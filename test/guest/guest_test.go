@@ -28,6 +28,9 @@ var all = []vm.Case{
 		Skip: "TestDriver/^(direct|lazy|fuse)$/(many|.*ends_in|killed_while|hostile)|TestDriver/(a_server|server|lazy,)", Tools: []string{"mkfs.ext4"}},
 }
 
+// modules are those of the file systems that nodes mount. They are asked for by name: nothing loads modules by itself there.
+func modules() []string { return []string{"overlay", "loop", "erofs", "fuse", "xfs", "btrfs"} }
+
 // wanted are the packages and tests that -run asks for, TestGuest/PACKAGE/TEST, or those of every day.
 func wanted(t *testing.T) []vm.Case {
 	t.Helper()
@@ -65,7 +68,7 @@ func TestGuest(t *testing.T) {
 		}
 	}
 	cases := wanted(t)
-	m := vm.Boot(t, vm.Config{Cases: cases, Tags: "guest"})
+	m := vm.Boot(t, vm.Config{Cases: cases, Tags: "guest", Modules: modules()})
 	t.Logf("Linux %s", m.Kernel)
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) { m.Run(t, c) })

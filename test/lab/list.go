@@ -13,7 +13,7 @@ import (
 // Modules are those of the kernel that storage on the network needs. Nothing loads modules by itself in the guest, so what libceph asks for by
 // the name of an algorithm (ms_mode=secure) is here too.
 func Modules() []string {
-	return []string{"crc32c_intel", "libcrc32c", "gcm", "ghash_generic", "ctr", "ccm", "aesni_intel",
+	return []string{"overlay", "loop", "fuse", "crc32c_intel", "libcrc32c", "gcm", "ghash_generic", "ctr", "ccm",
 		"rbd", "iscsi_tcp", "sd_mod", "nfs", "nfsv3", "nfsv4"}
 }
 

@@ -16,7 +16,7 @@ const module = "github.com/windlass-hpc/windlass"
 type Config struct {
 	Cases   []Case            // what runs in it, in this order
 	Tags    string            // build tags of the tests
-	Modules []string          // modules of the kernel beside those that every guest loads
+	Modules []string          // modules of the kernel that the tests need, beside what a guest boots with
 	Files   map[string]string // files to add to its root file system: path there, path here
 	Tools   []string          // programs of this machine to add, with their libraries
 	Env     map[string]string // what the tests find in their environment, beside what every guest gives them
