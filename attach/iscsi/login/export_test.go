@@ -1,0 +1,4 @@
+package login
+
+// ParseLUNs is parseLUNs, for the fuzzer.
+var ParseLUNs = parseLUNs
