@@ -36,9 +36,9 @@ type Machine struct {
 // Boot starts the guest and waits until it is up. It is killed at the end of the test, and what its kernel said last is shown when that failed.
 func Boot(t testing.TB, c Config) *Machine {
 	t.Helper()
-	initrd := initramfs(t, c)
+	root, initrd := rootDisk(t), initramfs(t, c)
 	slot(t)
-	m := start(t, c, initrd, rootDisk(t))
+	m := start(t, c, initrd, root)
 	m.Kernel = m.await(t, "guest: up ", bootPatience)
 	return m
 }
@@ -59,8 +59,8 @@ func arguments(c Config, initrd, root, console string) []string {
 	disk := func(file, options string) string { return "if=virtio,format=raw,cache=unsafe,file=" + file + options }
 	args := []string{"-M", "pc", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(memory), "-nodefaults", "-no-reboot",
 		"-display", "none", "-serial", "file:" + console, "-serial", "stdio", "-kernel", filepath.Join(Cache(), "kernel/vmlinux"), "-initrd", initrd,
-		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check cryptomgr.notests mitigations=off", "-drive", disk(filepath.Join(Cache(), "debian.squashfs"), ",readonly=on"),
-		"-drive", disk(root, "")}
+		"-append", "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic no_timer_check cryptomgr.notests mitigations=off", "-drive", disk(filepath.Join(Cache(), "debian.squashfs"), ",readonly=on"),
+		"-drive", disk(root, ",snapshot=on")}
 	if c.Net != nil {
 		args = append(args, "-netdev", "tap,id=n0,ifname="+c.Net.Tap+",script=no,downscript=no", "-device", "virtio-net-pci,netdev=n0,romfile=")
 	}

@@ -43,7 +43,10 @@ while read -r name args; do
 	echo "guest: ready $name"
 	read -r _ </dev/ttyS1
 	eval "/guest/$name.test $args"
-	echo "guest: end $name $?"
+	code=$?
+	# The console shows errors only, until it matters.
+	[ $code = 0 ] || dmesg | tail -n 60 >/dev/ttyS0
+	echo "guest: end $name $code"
 done </guest/cases
 echo "guest: done"
 read -r _ </dev/ttyS1
