@@ -1,6 +1,7 @@
 package attachtest
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"testing"
@@ -27,8 +28,9 @@ func usable(t *testing.T, f fixture) {
 func attachTwice(t *testing.T, f fixture) {
 	spec := f.Spec(t, f.image)
 	one, two := f.attach(t, 1, spec), f.attach(t, 2, spec)
-	if !f.Passive && (one.Path == two.Path || one.DevNum == two.DevNum) {
-		t.Errorf("both are %s", one.Path)
+	same := one.Path == two.Path || one.DevNum == two.DevNum
+	if !f.Passive && same != f.Shared {
+		t.Errorf("one is %+v, two is %+v", one, two)
 	}
 	f.detach(t, one)
 	check(t, two, f.content)
@@ -76,7 +78,7 @@ func list(t *testing.T, f fixture) {
 }
 
 func many(t *testing.T, f fixture) {
-	const n = 50
+	n := cmp.Or(f.Many, 50)
 	spec := f.Spec(t, f.image)
 	var mu sync.Mutex
 	paths := map[string]attach.ID{}
@@ -94,7 +96,7 @@ func many(t *testing.T, f fixture) {
 			}
 			check(t, dev, f.content)
 			mu.Lock()
-			if other, taken := paths[dev.Path]; taken && !f.Passive {
+			if other, taken := paths[dev.Path]; taken && !f.Passive && !f.Shared {
 				t.Errorf("%d and %d are both %s", i+1, other, dev.Path)
 			}
 			paths[dev.Path] = i + 1

@@ -46,7 +46,7 @@ func (f fixture) order(spec *models.Attach) order {
 // course is how an order is killed: what it did is taken back by detaching.
 func (f fixture) course(t *testing.T, o order) crashtest.Course {
 	undo := func() { f.detach(t, attach.Device{ID: o.ID}) }
-	return crashtest.Course{Order: o, Before: func() {}, Undo: undo, Pause: 50 * time.Microsecond, Passive: f.Passive}
+	return crashtest.Course{Order: o, Before: func() {}, Undo: undo, Pause: f.pause(), Passive: f.Passive}
 }
 
 func killed(t *testing.T, f fixture) {
@@ -91,7 +91,7 @@ func failing(t *testing.T, f fixture) {
 	spec := f.Spec(t, f.image)
 	o := f.order(spec)
 	points := f.course(t, o).Points(t)
-	o.Timeout = 100 * time.Millisecond
+	o.Timeout = max(100*time.Millisecond, 40*f.pause())
 	for _, point := range points {
 		for _, action := range []string{"error", "hang"} {
 			crashtest.Fail(t, o, point, action)

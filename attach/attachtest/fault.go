@@ -65,12 +65,12 @@ func cancelledBefore(t *testing.T, f fixture) {
 	f.wantGone(t, 1, spec)
 }
 
-// cancelledAmid ends the context at 40 moments of an Attach, which takes less than a millisecond as a rule.
+// cancelledAmid ends the context at 40 moments of an Attach.
 func cancelledAmid(t *testing.T, f fixture) {
 	spec := f.Spec(t, f.image)
 	for n := range attach.ID(40) {
 		ctx, cancel := context.WithCancel(t.Context())
-		timer := time.AfterFunc(time.Duration(n)*25*time.Microsecond, cancel)
+		timer := time.AfterFunc(time.Duration(n)*f.pause()/2, cancel)
 		dev, err := f.driver.Attach(ctx, n+1, spec, root())
 		timer.Stop()
 		cancel()

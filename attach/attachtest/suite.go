@@ -12,6 +12,7 @@ package attachtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -21,6 +22,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -40,7 +42,17 @@ type Suite struct {
 	Passive bool
 	// Hostile are specs that must be refused.
 	Hostile func(t testing.TB) []Hostile
+	// Shared is for a driver that gives attachments of the same spec the same device.
+	Shared bool
+	// Many is how many attachments there are at once in the test of that; 0 is 50.
+	Many int
+	// Pause is what one kill, or one end of a context, by chance is later than the one before it; 0 is 50 µs, for an Attach of less than
+	// a millisecond. It is to be a twentieth of how long an Attach takes.
+	Pause time.Duration
 }
+
+// pause is Pause, or what stands for it.
+func (s Suite) pause() time.Duration { return cmp.Or(s.Pause, 50*time.Microsecond) }
 
 // Hostile is a spec that Attach must refuse, leaving nothing.
 type Hostile struct {
@@ -109,8 +121,16 @@ func content() []byte {
 	return b
 }
 
-// noLeak fails when a loop device is left on a file of the test, and clears it.
+// noLeak fails when a device is left of the test, or a loop device on a file of it, and clears it.
 func (f fixture) noLeak(t testing.TB) {
+	left, err := f.driver.List(context.Background())
+	if err != nil {
+		t.Error(err)
+	}
+	for _, dev := range left {
+		t.Errorf("left behind: %+v", dev)
+		_ = f.driver.Detach(context.Background(), dev, true)
+	}
 	all, err := loopdev.List(context.Background())
 	if err != nil {
 		t.Error(err)
