@@ -16,7 +16,7 @@ const patience = 2 * time.Second
 // the answer is a timeout, o.stuck stays open until the call does come back, and nothing else is called on o until then.
 func (c *Chain) call(ctx context.Context, o *object, what string, limit time.Duration, fn func(context.Context) error) error {
 	if stuck := c.stuck(o); stuck != nil {
-		return fault.New(fault.Timeout, "%s of %s: an earlier call has not come back", what, o)
+		return fault.New(fault.Timeout, "stuck: %s of %s: an earlier call has not come back", what, o)
 	}
 	ctx, cancel := context.WithTimeout(step.With(ctx, o.steps), limit)
 	done := make(chan error, 1)
@@ -39,7 +39,7 @@ func (c *Chain) call(ctx context.Context, o *object, what string, limit time.Dur
 	case <-late.C:
 	}
 	c.leaveBehind(o, back)
-	return fault.Hintf(fault.New(fault.Timeout, "%s of %s did not come back within %s: %w", what, o, limit, context.Cause(ctx)),
+	return fault.Hintf(fault.New(fault.Timeout, "stuck: %s of %s did not come back within %s: %w", what, o, limit, context.Cause(ctx)),
 		"what it lies on may be dead; it is taken down as soon as the call returns")
 }
 

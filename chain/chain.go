@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -48,6 +49,12 @@ type Config struct {
 	// StopTimeout and SystemdStopTimeout are the grace of containers that set none; 0 means the defaults.
 	StopTimeout        time.Duration
 	SystemdStopTimeout time.Duration
+	// AnswerTimeout bounds how long a deletion is waited for before it is answered that it is stuck; 0 means DefaultAnswerTimeout.
+	AnswerTimeout time.Duration
+	// ForceAfter is how long a deletion by force is left to go by itself before what does not answer is aborted; 0 means DefaultForceAfter.
+	ForceAfter time.Duration
+	// ProbeWait bounds how long Open waits for the drivers to say what there is; 0 means DefaultProbeWait.
+	ProbeWait time.Duration
 	// Info is what Chain.Info answers, kinds aside.
 	Info models.Info
 }
@@ -59,6 +66,9 @@ const (
 	DefaultUndoTimeout        = 15 * time.Second
 	DefaultStopTimeout        = 10 * time.Second
 	DefaultSystemdStopTimeout = 90 * time.Second
+	DefaultAnswerTimeout      = 3700 * time.Millisecond // 4 s with the rest of the way
+	DefaultForceAfter         = time.Second
+	DefaultProbeWait          = 3 * time.Second
 )
 
 // Chain is the set of objects of one node.
@@ -73,6 +83,8 @@ type Chain struct {
 	objects map[ID]*object
 	names   map[string]*object // containers by name
 	bad     map[ID]error       // records that could not be read; their kernel objects are left alone
+	looked  atomic.Int64       // when refreshSoon had them look, in nanoseconds
+	turns   turns              // drivers that look at how their objects fare just now, or abort
 
 	closing    bool           // no operation is begun any more
 	ops        sync.WaitGroup // operations under way
@@ -163,6 +175,9 @@ func (cfg *Config) defaults() {
 	set(&cfg.UndoTimeout, DefaultUndoTimeout)
 	set(&cfg.StopTimeout, DefaultStopTimeout)
 	set(&cfg.SystemdStopTimeout, DefaultSystemdStopTimeout)
+	set(&cfg.AnswerTimeout, DefaultAnswerTimeout)
+	set(&cfg.ForceAfter, DefaultForceAfter)
+	set(&cfg.ProbeWait, DefaultProbeWait)
 	if cfg.Log == nil {
 		cfg.Log = logrus.New()
 	}

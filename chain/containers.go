@@ -16,6 +16,7 @@ const forceGrace = 20 * time.Second
 
 // Containers lists the containers, oldest first: all, or the one with the id or the name, or those in a state.
 func (c *Chain) Containers(id *int64, name *string, state string) ([]*models.Container, error) {
+	c.refreshSoon()
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	found, err := c.pick(KindContainer, id)
@@ -51,22 +52,12 @@ func (c *Chain) CreateContainer(ctx context.Context, spec *models.Container) (*m
 }
 
 // DeleteContainer takes down a container, by id or by name. One that runs is stopped first when force is set.
-func (c *Chain) DeleteContainer(ctx context.Context, id *int64, name *string, force bool) (*models.Container, error) {
+func (c *Chain) DeleteContainer(_ context.Context, id *int64, name *string, force bool) (*models.Container, error) {
 	o, err := c.containerBy(id, name)
 	if err != nil {
 		return nil, err
 	}
-	if force {
-		if err := c.end(ctx, o); err != nil {
-			return nil, err
-		}
-	}
-	release, err := c.queue(ctx, o) // a start that is under way has to end first
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	return takeAway(ctx, c, KindContainer, int64(o.id), force, c.viewContainer)
+	return takeAway(c, KindContainer, int64(o.id), force, c.viewContainer)
 }
 
 // end stops a container and waits for its end, but not for long: what still runs then, Remove kills.
@@ -98,6 +89,8 @@ func (c *Chain) SetContainerState(ctx context.Context, id *int64, name *string, 
 	case models.ContainerStatePaused:
 		err = c.freeze(ctx, o)
 	case models.ContainerStateExited:
+		ctx, cancel := context.WithTimeout(ctx, queueWait)
+		defer cancel()
 		err = c.halt(ctx, o, grace)
 	default:
 		err = fault.New(fault.Invalid, "state %q cannot be asked for: running, exited or paused", state)
@@ -164,26 +157,6 @@ func (c *Chain) await(ctx context.Context, o *object, cond func() bool) bool {
 			return false
 		}
 	}
-}
-
-// Exec starts a process in a running container.
-func (c *Chain) Exec(ctx context.Context, id int64, spec *models.ExecSpec) (container.Process, error) {
-	o, err := c.containerBy(&id, nil)
-	if err != nil {
-		return nil, err
-	}
-	switch state := c.stateOf(o); state {
-	case models.ContainerStateRunning, models.ContainerStateStopping:
-	case models.ContainerStatePaused:
-		return nil, fault.Hintf(fault.New(fault.BadState, "%s is paused", o), "resume it first")
-	default:
-		return nil, fault.Hintf(fault.New(fault.BadState, "%s is %s", o, state), "start it first")
-	}
-	p, err := c.cfg.Runtime.Exec(ctx, o.id, spec)
-	if err != nil {
-		return nil, fmt.Errorf("exec in %s: %w", o, err)
-	}
-	return p, nil
 }
 
 // OpenLog opens the log of a container.

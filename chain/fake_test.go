@@ -34,6 +34,7 @@ type node struct {
 	kills   int             // calls of Kill
 	killErr error           // what they answer
 	blind   int             // so many calls of Watch fail
+	dead    *dead           // storage that may stop answering; nil when there is none
 
 	ids map[ID]*idmap.Range // what mounts were asked to show
 }
@@ -119,14 +120,16 @@ func (d fakeAttach) Attach(ctx context.Context, id ID, s *models.Attach, b attac
 	return attach.Device{ID: id, Path: fmt.Sprintf("/dev/fake%d", id), ReadOnly: b.ReadOnly}, nil
 }
 
-func (d fakeAttach) Detach(ctx context.Context, dev attach.Device, force bool) error {
+func (d fakeAttach) Detach(ctx context.Context, dev attach.Device, _ bool) error {
 	if err := d.n.call(ctx, "detach", dev.ID); err != nil {
 		return err
 	}
+	d.n.dead.wait()
 	return d.n.take(dev.ID)
 }
 
 func (d fakeAttach) Probe(_ context.Context, id ID, _ *models.Attach) (attach.Device, attach.State, error) {
+	d.n.dead.wait()
 	if d.n.has(id) {
 		return attach.Device{ID: id, Path: fmt.Sprintf("/dev/fake%d", id)}, attach.Ready, nil
 	}
@@ -173,6 +176,7 @@ func (d fakeMount) Unmount(ctx context.Context, a mount.Active, force bool) erro
 	if err := d.n.call(ctx, "unmount", a.ID); err != nil {
 		return err
 	}
+	d.n.dead.wait()
 	return d.n.take(a.ID)
 }
 
@@ -284,6 +288,7 @@ func (r fakeRuntime) Kill(_ context.Context, id ID) error {
 	r.n.kills++
 	err := r.n.killErr
 	r.n.mu.Unlock()
+	r.n.dead.wait()
 	if err == nil {
 		r.n.exit(id, 137)
 	}
@@ -304,7 +309,8 @@ func (r fakeRuntime) Resume(_ context.Context, id ID) error {
 	return nil
 }
 
-func (fakeRuntime) Exec(context.Context, ID, *models.ExecSpec) (container.Process, error) {
+func (r fakeRuntime) Exec(context.Context, ID, *models.ExecSpec) (container.Process, error) {
+	r.n.dead.wait()
 	return nil, fault.New(fault.Unsupported, "the fake runs no further processes")
 }
 
@@ -338,16 +344,31 @@ func (r fakeRuntime) List(context.Context) ([]ID, error) {
 // open starts a chain on the node, with more drivers where a test has some; it is closed with the test.
 func open(t *testing.T, n *node, dir rundir.Dir, more ...mount.Driver) *Chain {
 	t.Helper()
-	log := logrus.New()
-	log.SetOutput(t.Output())
-	drivers := append(more, fakeMount{n, "attach"}, fakeMount{n, "overlay"}, fakeMount{n, "tmpfs"}, fakeMount{n, "bind"})
-	c, err := Open(t.Context(), Config{
-		Dir: dir, Log: log,
-		Attach:      attach.NewRegistry(fakeAttach{n}),
-		Mount:       mount.NewRegistry(drivers...),
-		Runtime:     fakeRuntime{n},
+	return openWith(t, n, dir, Config{
+		Mount:       mount.NewRegistry(append(more, fakeMounts(n)...)...),
 		StepTimeout: 300 * time.Millisecond, UndoTimeout: 300 * time.Millisecond,
 	})
+}
+
+func fakeMounts(n *node) []mount.Driver {
+	return []mount.Driver{fakeMount{n, "attach"}, fakeMount{n, "overlay"}, fakeMount{n, "tmpfs"}, fakeMount{n, "bind"}}
+}
+
+// openWith starts a chain with what a test says of it, and the fake drivers where it says nothing.
+func openWith(t *testing.T, n *node, dir rundir.Dir, cfg Config) *Chain {
+	t.Helper()
+	cfg.Dir, cfg.Runtime = dir, fakeRuntime{n}
+	if cfg.Log == nil {
+		cfg.Log = logrus.New()
+		cfg.Log.SetOutput(t.Output())
+	}
+	if cfg.Attach == nil {
+		cfg.Attach = attach.NewRegistry(fakeAttach{n})
+	}
+	if cfg.Mount == nil {
+		cfg.Mount = mount.NewRegistry(fakeMounts(n)...)
+	}
+	c, err := Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

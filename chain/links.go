@@ -2,12 +2,14 @@ package chain
 
 import (
 	"context"
+	"sync/atomic"
 
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
 // Attachments lists the attachments, oldest first: all, or the one with the id, or those of a kind.
 func (c *Chain) Attachments(id *int64, kind string) ([]*models.Attach, error) {
+	c.refresh(KindAttach, kind)
 	return list(c, KindAttach, id, c.viewAttach, func(v *models.Attach) bool { return kind == "" || string(v.Kind) == kind })
 }
 
@@ -17,8 +19,8 @@ func (c *Chain) Attach(ctx context.Context, spec *models.Attach) (*models.Attach
 }
 
 // Detach takes down an attachment.
-func (c *Chain) Detach(ctx context.Context, id int64, force bool) (*models.Attach, error) {
-	v, err := takeAway(ctx, c, KindAttach, id, force, c.viewAttach)
+func (c *Chain) Detach(_ context.Context, id int64, force bool) (*models.Attach, error) {
+	v, err := takeAway(c, KindAttach, id, force, c.viewAttach)
 	if err == nil {
 		v.State = string(Gone)
 	}
@@ -27,7 +29,7 @@ func (c *Chain) Detach(ctx context.Context, id int64, force bool) (*models.Attac
 
 // Mounts lists the mounts, oldest first: all, or the one with the id, or those of a kind.
 func (c *Chain) Mounts(id *int64, kind string) ([]*models.Mount, error) {
-	c.refresh(c.ctx)
+	c.refresh(KindMount, kind)
 	return list(c, KindMount, id, c.viewMount, func(v *models.Mount) bool { return kind == "" || string(v.Kind) == kind })
 }
 
@@ -37,8 +39,8 @@ func (c *Chain) Mount(ctx context.Context, spec *models.Mount) (*models.Mount, e
 }
 
 // Unmount takes down a mount.
-func (c *Chain) Unmount(ctx context.Context, id int64, force bool) (*models.Mount, error) {
-	v, err := takeAway(ctx, c, KindMount, id, force, c.viewMount)
+func (c *Chain) Unmount(_ context.Context, id int64, force bool) (*models.Mount, error) {
+	v, err := takeAway(c, KindMount, id, force, c.viewMount)
 	if err == nil {
 		v.State = string(Gone)
 	}
@@ -78,17 +80,17 @@ func define[V any](ctx context.Context, c *Chain, view func(*object) V, definiti
 }
 
 // takeAway removes an object for its client and views it as it was.
-func takeAway[V any](ctx context.Context, c *Chain, kind Kind, id int64, force bool, view func(*object) V) (v V, err error) {
+func takeAway[V any](c *Chain, kind Kind, id int64, force bool, view func(*object) V) (v V, err error) {
 	end, err := c.begin()
 	if err != nil {
 		return v, err
 	}
 	defer end()
-	var was V
-	if err := c.remove(ctx, kind, id, force, func(o *object) { was = view(o) }); err != nil {
+	var was atomic.Pointer[V] // the removal may go on, and view, when its client has its answer
+	if err := c.remove(kind, id, force, func(o *object) { now := view(o); was.Store(&now) }); err != nil {
 		return v, err
 	}
-	return was, nil
+	return *was.Load(), nil
 }
 
 func viewOf[V any](c *Chain, o *object, view func(*object) V) V {

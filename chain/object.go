@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -75,6 +76,18 @@ type object struct {
 	stuck chan struct{}
 	// claimed says that somebody is taking it down.
 	claimed bool
+	// forced says that it is taken down by force, from now on. Kept in the record.
+	forced bool
+	// giveUp ends the driver call that takes it down, where that was begun without force.
+	giveUp context.CancelFunc
+	// pressed says that its deletion by force is being pressed, aborted that something was aborted for it.
+	pressed, aborted bool
+	// notBefore is when it is tried again at the earliest to take it down, after tries that ended because something did not answer; -1
+	// tries have it tried again at once.
+	notBefore time.Time
+	tries     int
+	// unsure says that, since the daemon started, nobody could tell whether it is in place.
+	unsure bool
 	// replaced says that another device has the name of the one that was attached: raising it again would take that one.
 	replaced bool
 	// run counts how often a container was started: what belongs to an earlier run must not touch a later one.

@@ -47,12 +47,16 @@ func (p *planner) attach(spec *models.Attach, readOnly bool, depth int) (*object
 	if !ok {
 		return nil, noDriver("attach", string(spec.Kind), p.c.cfg.Attach.Kinds())
 	}
+	if err := checkAttachSecrets(spec); err != nil {
+		return nil, err
+	}
 	if err := d.Validate(spec); err != nil {
 		return nil, err
 	}
 	own := *spec
 	o := newObject(KindAttach, p.c.cfg.OnStep)
 	o.attach, o.readOnly = &own, readOnly
+	forgetAttach(&own)
 	if l := spec.Loopback; l != nil && l.Mount != nil {
 		part := *l
 		own.Loopback, part.Mount = &part, nil
@@ -75,12 +79,16 @@ func (p *planner) mount(spec *models.Mount, depth int) (*object, error) {
 	if !ok {
 		return nil, noDriver("mount", string(spec.Kind), p.c.cfg.Mount.Kinds())
 	}
+	if err := checkMountSecrets(spec); err != nil {
+		return nil, err
+	}
 	if err := d.Validate(spec); err != nil {
 		return nil, err
 	}
 	own := *spec
 	o := newObject(KindMount, p.c.cfg.OnStep)
 	o.mount = &own
+	forgetMount(&own)
 	if err := p.belowMount(o, &own, depth); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -39,6 +40,27 @@ func (c *Chain) known(id ID) bool {
 	return c.objects[id] != nil || c.bad[id] != nil
 }
 
+// reapOne takes something away, and leaves that to go on by itself when it takes long: what lies on dead storage must not keep the rest.
+func (c *Chain) reapOne(ctx context.Context, what string, id ID, take func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.UndoTimeout)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer cancel()
+		c.reaped(what, id, guarded(ctx, take))
+	}()
+	late := time.NewTimer(reapWait)
+	defer late.Stop()
+	select {
+	case <-done:
+	case <-late.C:
+		c.log.WithFields(logrus.Fields{"obj": id, "what": what}).Warn("found without a record; taking it away takes its time")
+	}
+}
+
+// reapWait is how long the rest waits for one.
+const reapWait = 2 * time.Second
+
 func (c *Chain) reaped(what string, id ID, err error) {
 	entry := c.log.WithFields(logrus.Fields{"obj": id, "what": what})
 	if err != nil {
@@ -59,7 +81,7 @@ func (c *Chain) reapContainers(ctx context.Context) {
 	}
 	for _, id := range ids {
 		if !c.known(id) {
-			c.reaped("container", id, c.cfg.Runtime.Remove(ctx, id))
+			c.reapOne(ctx, "container", id, func(ctx context.Context) error { return c.cfg.Runtime.Remove(ctx, id) })
 		}
 	}
 }
@@ -81,7 +103,7 @@ func (c *Chain) reapKept(ctx context.Context, kind string) {
 			continue
 		}
 		target := mount.Target{Dir: c.dir.Mount(int64(id)), Scratch: c.dir.Scratch(int64(id))}
-		c.reaped(kind, id, d.Unmount(ctx, mount.Active{ID: id, Target: target}, true))
+		c.reapOne(ctx, kind, id, func(ctx context.Context) error { return d.Unmount(ctx, mount.Active{ID: id, Target: target}, true) })
 	}
 }
 
@@ -97,7 +119,7 @@ func (c *Chain) reapMounts(ctx context.Context, dir string) {
 		if !ok || c.known(ID(id)) {
 			continue
 		}
-		c.reaped("mount", ID(id), reapMount(ctx, filepath.Join(dir, e.Name())))
+		c.reapOne(ctx, "mount", ID(id), func(ctx context.Context) error { return reapMount(ctx, filepath.Join(dir, e.Name())) })
 	}
 }
 
@@ -128,7 +150,7 @@ func (c *Chain) reapDevices(ctx context.Context, kind string) {
 	}
 	for _, dev := range devices {
 		if !c.known(dev.ID) {
-			c.reaped(kind, dev.ID, d.Detach(ctx, dev, true))
+			c.reapOne(ctx, kind, dev.ID, func(ctx context.Context) error { return d.Detach(ctx, dev, true) })
 		}
 	}
 }

@@ -4,24 +4,19 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/windlass-hpc/windlass/attach"
-	"github.com/windlass-hpc/windlass/mount"
-	"github.com/windlass-hpc/windlass/swagger/models"
 )
-
-// probeTimeout bounds how long one object may keep the daemon from starting.
-const probeTimeout = 5 * time.Second
 
 // reconcile brings the records and the node together when the daemon starts:
 //
 //  1. records of an earlier boot are dropped: what they promised died with it;
 //  2. the objects and their holders are made from the records;
-//  3. the kernel is asked about each object: what is there is adopted, what has gone is lost;
+//  3. the kernel is asked about each object: what is there is adopted, what has gone is lost; what lies on storage that does not answer
+//     is taken to be as recorded, says that it is stuck, and is asked about again until there is an answer;
 //  4. what is lost is raised again when all that it lies on is there;
 //  5. what was being raised or taken down, and what nobody holds, is taken down;
 //  6. what the kernel has under our names without a record is reaped.
@@ -42,7 +37,7 @@ func (c *Chain) reconcile(ctx context.Context, boot string) error {
 		c.log.WithField("obj", id).WithError(err).Error("a record cannot be read; what it stands for is left alone")
 	}
 	objects := c.restore(records)
-	c.probeAll(ctx, objects)
+	c.probeAll(objects)
 	c.doom(objects)
 	done := make(chan struct{})
 	go func() { // not waited for when the chain closes: it may hang on dead storage
@@ -51,6 +46,7 @@ func (c *Chain) reconcile(ctx context.Context, boot string) error {
 		c.retryAll()
 		c.reap(c.ctx)
 	}()
+	c.wg.Go(func() { c.askOn(objects) })
 	wait := time.NewTimer(settleWait)
 	defer wait.Stop()
 	select {
@@ -109,112 +105,6 @@ func (c *Chain) restore(records []*record) []*object {
 	return objects
 }
 
-// probeAll asks the kernel about every object, all at once: one that hangs must not hold up the others.
-func (c *Chain) probeAll(ctx context.Context, objects []*object) {
-	var wg sync.WaitGroup
-	for _, o := range objects {
-		if o.phase != Ready && o.phase != Lost {
-			continue
-		}
-		wg.Go(func() {
-			if err := c.probe(ctx, o); err != nil {
-				c.update(o, func() { o.err = err.Error() })
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// probe asks the kernel about one object.
-func (c *Chain) probe(ctx context.Context, o *object) error {
-	return c.call(ctx, o, "probe", probeTimeout, func(ctx context.Context) error {
-		switch o.kind {
-		case KindAttach:
-			return c.probeAttach(ctx, o)
-		case KindMount:
-			return c.probeMount(ctx, o)
-		default:
-			return c.probeContainer(ctx, o)
-		}
-	})
-}
-
-func (c *Chain) probeAttach(ctx context.Context, o *object) error {
-	d, ok := c.cfg.Attach.Driver(string(o.attach.Kind))
-	if !ok {
-		return noDriver("attach", string(o.attach.Kind), c.cfg.Attach.Kinds())
-	}
-	dev, state, err := d.Probe(ctx, o.id, c.attachSpec(o))
-	if err != nil {
-		return fmt.Errorf("probe %s: %w", o, err)
-	}
-	c.update(o, func() {
-		switch was := o.device; {
-		case !o.probed(): // the answer came late, and it is on its way down by now
-			return
-		case state != attach.Ready:
-			o.phase, o.err = Lost, "its device has gone without us"
-			return
-		case was.Path != "" && (was.DevNum != dev.DevNum || was.Number != dev.Number):
-			o.phase, o.err, o.replaced = Lost, "another device has its name now", true
-			return
-		}
-		o.phase, o.err, o.device = Ready, "", dev
-	})
-	return nil
-}
-
-func (c *Chain) probeMount(ctx context.Context, o *object) error {
-	d, ok := c.cfg.Mount.Driver(string(o.mount.Kind))
-	if !ok {
-		return noDriver("mount", string(o.mount.Kind), c.cfg.Mount.Kinds())
-	}
-	active, state, err := d.Probe(ctx, o.id, c.mountSpec(o), c.target(o))
-	if err != nil {
-		return fmt.Errorf("probe %s: %w", o, err)
-	}
-	c.update(o, func() {
-		if !o.probed() {
-			return
-		}
-		if state != mount.Ready {
-			o.phase, o.err = Lost, "it was unmounted without us"
-			return
-		}
-		o.phase, o.err, o.active = Ready, "", active
-	})
-	return nil
-}
-
-// probed reports whether an object may take over what a probe says of it. Chain.mu is held.
-func (o *object) probed() bool { return !o.claimed && (o.phase == Ready || o.phase == Lost) }
-
-// probeContainer adopts a container and follows it on. One that was stopping goes on to stop; one that does not answer now is asked on.
-func (c *Chain) probeContainer(ctx context.Context, o *object) error {
-	status, err := c.cfg.Runtime.Status(ctx, o.id)
-	runs, stopping, run := false, false, 0
-	c.update(o, func() {
-		if err == nil {
-			o.ctr.follow(status)
-		}
-		if left := time.Until(o.ctr.KillAt); left > maxGrace { // the clock was set back
-			o.ctr.KillAt = time.Now().Add(c.grace(o, nil))
-		}
-		runs, stopping, run = o.ctr.runs(), o.ctr.State == models.ContainerStateStopping, o.run
-	})
-	c.keep(o)
-	if runs {
-		c.watch(o)
-	}
-	if stopping {
-		c.wg.Go(func() { c.seeEnd(o, run) })
-	}
-	if err != nil {
-		return fmt.Errorf("probe %s: %w", o, err)
-	}
-	return nil
-}
-
 // maxGrace is the longest grace that the contract allows.
 const maxGrace = 24 * time.Hour
 
@@ -235,7 +125,7 @@ func (c *Chain) claimLost(o *object) bool {
 		return false
 	}
 	for _, b := range o.below {
-		if child := c.objects[b.ID]; child == nil || child.phase != Ready {
+		if child := c.objects[b.ID]; child == nil || child.phase != Ready || child.unsure {
 			return false
 		}
 	}

@@ -14,13 +14,23 @@ import (
 // stopSystemd is SIGRTMIN+3 as systemd counts it: halt (systemd(1), SIGNALS).
 const stopSystemd = 34 + 3
 
+// queueWait bounds how long an operation that is to be answered at once waits for another one to end.
+const queueWait = 3500 * time.Millisecond
+
+// soon is queue for such an operation: one that starts a container on dead storage must not keep it from its answer.
+func (c *Chain) soon(ctx context.Context, o *object) (release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, queueWait)
+	defer cancel()
+	return c.queue(ctx, o)
+}
+
 // queue waits until no other operation works on the container, and gives the way to let the next one in.
 func (c *Chain) queue(ctx context.Context, o *object) (release func(), err error) {
 	select {
 	case o.op <- struct{}{}:
 		return func() { <-o.op }, nil
 	case <-ctx.Done():
-		return nil, fault.New(fault.Timeout, "%s: another operation on it has not ended: %w", o, ctx.Err())
+		return nil, fault.New(fault.Timeout, "stuck: another operation on %s has not ended: %w", o, ctx.Err())
 	}
 }
 
@@ -236,13 +246,19 @@ func (c *Chain) kill(o *object, run int) {
 	c.learn(o, run, status)
 }
 
+// freezeTimeout bounds how long the kernel may take to freeze or thaw: a process that waits for dead storage never freezes.
+const freezeTimeout = 2 * time.Second
+
 // freeze pauses a running container.
 func (c *Chain) freeze(ctx context.Context, o *object) error {
-	release, err := c.queue(ctx, o)
+	release, err := c.soon(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer release()
+	if phase := c.phaseOf(o); phase == Undoing || phase == Gone {
+		return fault.New(fault.BadState, "%s is %s and cannot be paused", o, phase)
+	}
 	switch state := c.stateOf(o); state {
 	case models.ContainerStatePaused:
 		return nil
@@ -250,7 +266,7 @@ func (c *Chain) freeze(ctx context.Context, o *object) error {
 	default:
 		return fault.New(fault.BadState, "%s is %s: only a running container can be paused", o, state)
 	}
-	err = c.call(ctx, o, "pause", c.cfg.StepTimeout, func(ctx context.Context) error { return c.cfg.Runtime.Pause(ctx, o.id) })
+	err = c.call(ctx, o, "pause", freezeTimeout, func(ctx context.Context) error { return c.cfg.Runtime.Pause(ctx, o.id) })
 	if err != nil {
 		return fmt.Errorf("pause %s: %w", o, err)
 	}
@@ -260,7 +276,7 @@ func (c *Chain) freeze(ctx context.Context, o *object) error {
 
 // thaw resumes a paused container; its caller has queued.
 func (c *Chain) thaw(ctx context.Context, o *object) error {
-	err := c.call(ctx, o, "resume", c.cfg.StepTimeout, func(ctx context.Context) error { return c.cfg.Runtime.Resume(ctx, o.id) })
+	err := c.call(ctx, o, "resume", freezeTimeout, func(ctx context.Context) error { return c.cfg.Runtime.Resume(ctx, o.id) })
 	if err != nil {
 		return fmt.Errorf("resume %s: %w", o, err)
 	}

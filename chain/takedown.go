@@ -28,7 +28,7 @@ func (c *Chain) abandon(ctx context.Context, p *plan, cause error) error {
 	c.tellFailure(p, cause)
 	c.update(root, func() { root.phase, root.client, root.claimed = Undoing, false, true })
 	if err := c.takeDown(context.WithoutCancel(ctx), root, true); err != nil {
-		c.unclaim(root)
+		c.letGo(root, err)
 		return fault.Hintf(cause, "%sit could not all be undone and is tried again: %v", hintBefore(cause), err)
 	}
 	return cause
@@ -87,14 +87,14 @@ func (c *Chain) takeDown(ctx context.Context, o *object, force bool) error {
 	return nil
 }
 
-// takeDownAll takes down claimed objects and all that only they held.
+// takeDownAll takes down claimed objects and all that only they held, by force what something was aborted for.
 func (c *Chain) takeDownAll(ctx context.Context, claimed []*object) {
 	for _, o := range claimed {
-		orphans, err := c.takeDownOne(ctx, o, false)
+		orphans, err := c.takeDownOne(ctx, o, c.isForced(o))
 		if err != nil {
 			c.log.WithFields(logrus.Fields{"kind": o.kind, "obj": o.id}).WithError(err).
 				Warn("what nobody holds could not be taken down; it is tried again")
-			c.unclaim(o)
+			c.letGo(o, err)
 			continue
 		}
 		c.takeDownAll(ctx, orphans)
@@ -103,7 +103,15 @@ func (c *Chain) takeDownAll(ctx context.Context, claimed []*object) {
 
 // takeDownOne takes down a claimed object and claims what nobody holds any more.
 func (c *Chain) takeDownOne(ctx context.Context, o *object, force bool) ([]*object, error) {
-	err := c.lower(ctx, o, force)
+	lowering, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	c.update(o, func() {
+		if o.giveUp = giveUp; force {
+			o.giveUp = nil
+		}
+	})
+	err := c.lower(lowering, o, force)
+	c.update(o, func() { o.giveUp = nil })
 	if err == nil {
 		err = c.forget(ctx, o)
 	}
@@ -127,7 +135,10 @@ func (c *Chain) release(o *object) []*object {
 		}
 		delete(child.over, o.id)
 		if !child.held() && !child.claimed && child.phase != Gone {
-			events = append(events, c.changeLocked(child, func() { child.phase, child.claimed = Undoing, true }))
+			events = append(events, c.changeLocked(child, func() {
+				child.phase, child.claimed = Undoing, true
+				child.forced, child.aborted = child.forced || o.aborted, child.aborted || o.aborted
+			}))
 			orphans = append(orphans, child)
 		}
 	}
@@ -138,11 +149,24 @@ func (c *Chain) release(o *object) []*object {
 	return orphans
 }
 
-// unclaim lets go of an object that could not be taken down: it is tried again.
-func (c *Chain) unclaim(o *object) {
+// letGo lets go of an object that could not be taken down: it is tried again, soon, or, when something did not answer, after a pause that
+// grows, since each try may leave a process behind.
+func (c *Chain) letGo(o *object, err error) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	o.claimed = false
-	c.mu.Unlock()
+	if o.tries < 0 || !fault.Is(err, fault.Timeout) {
+		o.tries, o.notBefore = 0, time.Time{}
+		return
+	}
+	o.notBefore = time.Now().Add(min(retryStuck<<o.tries, retryLast))
+	o.tries = min(o.tries+1, 10)
+}
+
+func (c *Chain) isForced(o *object) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return o.forced
 }
 
 // lower has the driver take the kernel object away.
@@ -171,7 +195,7 @@ func (c *Chain) lowerAttach(ctx context.Context, o *object, force bool) error {
 		if dev.Path == "" { // its attaching did not end well: ask the kernel what there is
 			found, state, err := d.Probe(ctx, o.id, spec)
 			if err != nil {
-				return fmt.Errorf("%s (%s): %w", o, o.attach.Kind, err)
+				return about(o, string(o.attach.Kind), err)
 			}
 			if state == attach.Gone {
 				return nil
@@ -179,7 +203,7 @@ func (c *Chain) lowerAttach(ctx context.Context, o *object, force bool) error {
 			dev = found
 		}
 		if err := d.Detach(ctx, dev, force); err != nil {
-			return fmt.Errorf("%s (%s): %w", o, o.attach.Kind, err)
+			return about(o, string(o.attach.Kind), err)
 		}
 		return nil
 	})
@@ -195,7 +219,7 @@ func (c *Chain) lowerMount(ctx context.Context, o *object, force bool) error {
 		active := o.active
 		active.ID, active.Target = o.id, target
 		if err := d.Unmount(ctx, active, force); err != nil {
-			return fmt.Errorf("%s (%s): %w", o, o.mount.Kind, err)
+			return about(o, string(o.mount.Kind), err)
 		}
 		return removeTarget(ctx, target)
 	})
@@ -223,6 +247,7 @@ func (c *Chain) lowerContainer(ctx context.Context, o *object) error {
 const (
 	retryFirst = 100 * time.Millisecond
 	retryLast  = 30 * time.Second
+	retryStuck = time.Second // the first pause after a try that ended because something did not answer
 )
 
 // kickRetry has what could not be taken down tried again now: something else has gone that may have held it.
@@ -248,7 +273,7 @@ func (c *Chain) retryLoop() {
 		case <-wait.C:
 		}
 		pause = min(2*pause, retryLast)
-		c.retryAll()
+		c.wg.Go(c.retryAll) // not waited for: one on dead storage takes its time
 	}
 }
 
@@ -278,10 +303,14 @@ func (c *Chain) retry(o *object) {
 	if !mine {
 		return
 	}
-	orphans, err := c.takeDownOne(c.ctx, o, false)
+	force := c.isForced(o)
+	if force {
+		c.abort(c.ctx, o)
+	}
+	orphans, err := c.takeDownOne(c.ctx, o, force)
 	if err != nil {
 		c.log.WithFields(logrus.Fields{"kind": o.kind, "obj": o.id}).WithError(err).Debug("still cannot be taken down")
-		c.unclaim(o)
+		c.letGo(o, err)
 		return
 	}
 	c.takeDownAll(c.ctx, orphans)
@@ -289,7 +318,9 @@ func (c *Chain) retry(o *object) {
 }
 
 // leftOver reports whether the object is to go and nobody is taking it down. Chain.mu is held.
-func (o *object) leftOver() bool { return o.phase == Undoing && !o.claimed && o.stuck == nil }
+func (o *object) leftOver() bool {
+	return o.phase == Undoing && !o.claimed && o.stuck == nil && !time.Now().Before(o.notBefore)
+}
 
 // leftovers lists what is to go, those above first.
 func (c *Chain) leftovers() []*object {

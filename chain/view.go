@@ -1,14 +1,11 @@
 package chain
 
 import (
-	"context"
 	"strings"
 	"time"
 
 	"github.com/go-openapi/strfmt"
 
-	"github.com/windlass-hpc/windlass/internal/redact"
-	"github.com/windlass-hpc/windlass/mount"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
@@ -27,12 +24,14 @@ func (c *Chain) viewAttach(o *object) *models.Attach {
 	if v.Rbd != nil {
 		part := *v.Rbd
 		part.DeviceID = o.device.Number
-		if part.Options != nil && part.Options.Secret != "" {
-			options := *part.Options
-			options.Secret = redact.Mask
-			part.Options = &options
-		}
 		v.Rbd = &part
+	}
+	maskAttach(&v)
+	if d, ok := c.attachObserver(v.Kind); ok {
+		own := v.Error
+		v.Error = ""
+		d.Observe(o.id, &v)
+		v.Error = bothErrors(own, v.Error)
 	}
 	return &v
 }
@@ -46,67 +45,14 @@ func (c *Chain) viewMount(o *object) *models.Mount {
 	if v.Overlay != nil { // fillMount has copied it
 		v.Overlay.Upperdir, v.Overlay.Workdir = o.active.Upperdir, o.active.Workdir
 	}
-	if v.URI != nil && v.URI.URI != nil {
-		part := *v.URI
-		uri := redact.URL(*part.URI)
-		part.URI = &uri
-		v.URI = &part
-	}
-	if v.Chunkfs != nil {
-		v.Chunkfs = maskChunkfs(v.Chunkfs)
-	}
+	maskMount(&v)
 	if d, ok := c.observer(v.Kind); ok {
+		own := v.Error
+		v.Error = ""
 		d.Observe(o.id, &v)
+		v.Error = bothErrors(own, v.Error)
 	}
 	return &v
-}
-
-// maskChunkfs copies the part without what lets one into the origins.
-func maskChunkfs(part *models.MountChunkfs) *models.MountChunkfs {
-	masked := *part
-	masked.Origins = make([]*models.ChunkfsOrigin, 0, len(part.Origins))
-	for _, from := range part.Origins {
-		if from == nil || from.URL == nil {
-			continue
-		}
-		own := *from
-		url := redact.URL(*from.URL)
-		own.URL = &url
-		for _, secret := range []*string{&own.Password, &own.Token} {
-			if *secret != "" {
-				*secret = redact.Mask
-			}
-		}
-		masked.Origins = append(masked.Origins, &own)
-	}
-	return &masked
-}
-
-// observer gives the driver of a kind when it can tell how a mount fares.
-func (c *Chain) observer(kind models.MountKind) (mount.Observer, bool) {
-	d, ok := c.cfg.Mount.Driver(string(kind))
-	if !ok {
-		return nil, false
-	}
-	o, ok := d.(mount.Observer)
-	return o, ok
-}
-
-// refresh has the drivers that can tell how a mount fares look again, before anything is viewed. It takes a moment at most.
-func (c *Chain) refresh(ctx context.Context) {
-	placed := map[models.MountKind][]ID{}
-	c.mu.RLock()
-	for _, o := range c.objects {
-		if o.kind == KindMount && o.phase == Ready {
-			placed[o.mount.Kind] = append(placed[o.mount.Kind], o.id)
-		}
-	}
-	c.mu.RUnlock()
-	for kind, ids := range placed {
-		if d, ok := c.observer(kind); ok {
-			d.Refresh(ctx, ids)
-		}
-	}
 }
 
 func (c *Chain) viewContainer(o *object) *models.Container {
@@ -141,14 +87,14 @@ func (o *object) refs() int64 {
 // trouble is what went wrong last, with what to do about it.
 func (o *object) trouble() string {
 	parts := []string{}
+	if o.stuck != nil && !isStuck(o.err) {
+		parts = append(parts, "stuck: a call of its driver has not come back")
+	}
 	if o.err != "" {
 		parts = append(parts, o.err)
 	}
 	if o.hint != "" {
 		parts = append(parts, o.hint)
-	}
-	if o.stuck != nil {
-		parts = append(parts, "stuck: a call of its driver has not come back")
 	}
 	return strings.Join(parts, ": ")
 }
