@@ -6,7 +6,8 @@ set -euo pipefail
 
 # What each is for: docs/DEPENDENCIES.md. A `test` is a `demo` and more, a `bench` the same.
 demo=(debootstrap squashfs-tools curl ca-certificates)
-test=("${demo[@]}" gcc libc6-dev erofs-utils e2fsprogs xfsprogs btrfs-progs dosfstools fdisk mount busybox-static xz-utils zstd iproute2 procps shellcheck chromium qemu-system-x86)
+test=("${demo[@]}" gcc libc6-dev erofs-utils e2fsprogs xfsprogs btrfs-progs dosfstools fdisk mount busybox-static xz-utils zstd iproute2 procps shellcheck chromium qemu-system-x86
+	ceph-mon ceph-osd ceph-common librados-dev librbd-dev tgt nfs-ganesha nfs-ganesha-vfs rpcbind)
 bench=("${demo[@]}" crun systemd-container busybox-static erofs-utils squashfuse fuse3 acl iproute2)
 
 die() { echo "install: $*" >&2; exit 1; }
@@ -35,10 +36,22 @@ done
 [ "$(id -u)" = 0 ] || die "these Debian packages are missing: ${missing[*]}; install them, or run this as root"
 echo "installing ${missing[*]}"
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+policy=/usr/sbin/policy-rc.d
+# Tests start servers of their own; those of the machine must not begin to listen because of them, neither now nor when it boots.
+if [ -e "$policy" ]; then policy=; else printf '#!/bin/sh\nexit 101\n' >"$policy"; chmod 755 "$policy"; fi
+trap 'rm -f "$log" $policy' EXIT
 export DEBIAN_FRONTEND=noninteractive
 apt=(apt-get -q -y -o DPkg::Lock::Timeout=300)
 if ! { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
 	tail -n 30 "$log" >&2
 	die "apt-get could not install ${missing[*]}; its last words are above"
+fi
+if command -v systemctl >/dev/null; then
+	for p in "${missing[@]}"; do
+		case $p in
+		tgt | nfs-ganesha) systemctl -q disable "$p" >/dev/null 2>&1 || true ;;
+		rpcbind) systemctl -q disable rpcbind.socket rpcbind.service >/dev/null 2>&1 || true ;;
+		ceph-mon | ceph-osd) systemctl -q disable "$p.target" >/dev/null 2>&1 || true ;;
+		esac
+	done
 fi

@@ -15,7 +15,7 @@ if [ -n "$unformatted" ]; then
 fi
 
 go vet ./... || code=1
-go vet -tags failpoint,guest ./... || code=1
+go vet -tags failpoint,guest,lab ./... || code=1
 if [ -e test/contract/go.mod ]; then
 	(cd test/contract && go vet ./...) || code=1
 fi

@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 
-all=(packages rootfs build lint generated unit lazy contract crash guest)
+all=(packages rootfs build lint generated unit lazy contract crash guest lab)
 sections=("$@")
 [ $# -gt 0 ] || sections=("${all[@]}")
 
@@ -43,6 +43,9 @@ crash() { gotest -tags failpoint -p 2 -timeout 20m ./test/crash/... ./attach/...
 
 # Boots Debian's kernel in an emulated machine; it takes that anew every time, since what it runs is no input that the go command knows.
 guest() { gotest -tags guest -count=1 -timeout 15m ./test/guest; }
+
+# Real storage servers, and a guest whose kernel has the modules for what they serve.
+lab() { gotest -tags lab -timeout 40m ./test/lab; }
 
 # -count=1: what these tests build and run by themselves is nothing that the test cache knows of.
 gotest() {

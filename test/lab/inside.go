@@ -106,6 +106,7 @@ func network() error {
 		"link set br0 up",
 		"address add " + netns.IPv4 + "/24 dev br0",
 		"address add " + netns.IPv6 + "/64 dev br0 nodad",
+		"address add " + threeAddr + "/24 dev br0",
 		"tuntap add " + Tap + " mode tap",
 		"link set " + Tap + " master br0 up",
 	} {

@@ -3,13 +3,11 @@ package lab
 import (
 	"context"
 	"errors"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -27,9 +25,9 @@ const Port = "8000"
 
 // Servers are what the lab runs.
 type Servers struct {
-	Ceph *servers.Ceph
-	TGT  *servers.TGT
-	NFS  *servers.Ganesha
+	clusters clusters
+	tgt      *servers.TGT
+	nfs      *servers.Ganesha
 }
 
 // Start starts all servers, each in a directory of its own below the lab's.
@@ -40,16 +38,13 @@ func Start(ctx context.Context) (*Servers, error) {
 	v4, v6 := netip.MustParseAddr(netns.IPv4), netip.MustParseAddr(netns.IPv6)
 	ended := make(chan error)
 	starts := []func() error{
-		func() (err error) {
-			s.Ceph, err = servers.StartCeph(ctx, servers.CephConfig{Dir: dir() + "/ceph", Addr: v4, Durable: true})
-			return err
-		},
+		func() error { _, err := s.clusters.get(ctx, ""); return err },
 		func() (err error) {
 			portals := []netip.AddrPort{netip.AddrPortFrom(v4, 0), netip.AddrPortFrom(v6, 0)}
-			s.TGT, err = servers.StartTGT(ctx, servers.TGTConfig{Dir: dir() + "/tgt", Portals: portals})
+			s.tgt, err = servers.StartTGT(ctx, servers.TGTConfig{Dir: dir() + "/tgt", Portals: portals})
 			return err
 		},
-		func() (err error) { s.NFS, err = startNFS(ctx, v4); return err },
+		func() (err error) { s.nfs, err = startNFS(ctx, v4); return err },
 	}
 	for _, start := range starts {
 		go func() { ended <- start() }()
@@ -89,16 +84,12 @@ func (o one) Start(ctx context.Context, _ string) error { return o.start(ctx) }
 // Serve takes orders of tests until the test ends.
 func (s *Servers) Serve(t testing.TB) {
 	t.Helper()
-	daemons := map[string]control.Daemons{
-		"mon": s.Ceph, "mon.a": s.Ceph, "osd": s.Ceph,
-		"tgt": one{s.TGT.Signal, s.TGT.Start},
-		"nfs": one{s.NFS.Signal, s.NFS.Start},
-	}
 	c := &control.Server{
-		Info:    control.Info{Dir: dir(), Exports: exports(), Servers: slices.Sorted(maps.Keys(daemons))},
-		Env:     append(s.Ceph.Env(), "TGT_IPC_SOCKET="+dir()+"/tgt/tgtd.ipc"),
-		Daemons: daemons,
-		Targets: s.TGT,
+		Info:    control.Info{Dir: dir(), Exports: exports()},
+		Env:     []string{"TGT_IPC_SOCKET=" + dir() + "/tgt/tgtd.ipc"},
+		Daemons: map[string]control.Daemons{"tgt": one{s.tgt.Signal, s.tgt.Start}, "nfs": one{s.nfs.Signal, s.nfs.Start}},
+		Targets: s.tgt,
+		Cluster: s.clusters.get,
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(netns.IPv4, Port))
 	if err != nil {
@@ -106,5 +97,10 @@ func (s *Servers) Serve(t testing.TB) {
 	}
 	server := &http.Server{Handler: c.Handler(), ReadHeaderTimeout: time.Minute}
 	go func() { _ = server.Serve(l) }()
-	t.Cleanup(func() { _ = server.Close() })
+	t.Cleanup(func() {
+		_ = server.Close()
+		if t.Failed() {
+			t.Log(logs())
+		}
+	})
 }

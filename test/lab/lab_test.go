@@ -56,7 +56,7 @@ func TestLab(t *testing.T) {
 	}()
 	keep := os.Getenv(keepVar) != ""
 	m := vm.Boot(t, vm.Config{
-		Cases: cases, Tags: "lab", Modules: Modules(), Shell: keep,
+		Cases: cases, Tags: "lab,failpoint", Modules: Modules(), Shell: keep,
 		Env: map[string]string{control.Variable: "http://" + net.JoinHostPort(netns.IPv4, Port)},
 		Net: &vm.Net{Tap: Tap, Addresses: []string{"10.99.0.2/24", "fd99::2/64"}},
 	})

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/windlass-hpc/windlass/test/vm"
 )
@@ -25,7 +26,7 @@ func all() []vm.Case {
 		{Pkg: "attach/rbd", Tools: disks, NoDaemon: true},
 		{Pkg: "attach/iscsi", Tools: disks, NoDaemon: true},
 		{Pkg: "mount/nfs", Tools: disks, NoDaemon: true},
-		{Pkg: "test/storage", Tools: disks},
+		{Pkg: "test/storage", Tools: disks, Failpoint: true, Timeout: 15 * time.Minute},
 	}
 }
 

@@ -42,6 +42,8 @@ type Case struct {
 	Timeout time.Duration // of all tests together; 4 minutes when it is 0
 	// NoDaemon: they do not run windlass itself, so it need not be built, nor be fit to be built while others work on it.
 	NoDaemon bool
+	// Failpoint: they also run a windlass that is built with failpoints; see test/daemon.
+	Failpoint bool
 }
 
 func (c Case) String() string { return fmt.Sprintf("%s (%s)", c.Name, c.Pkg) }

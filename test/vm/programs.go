@@ -19,6 +19,9 @@ func programs(t testing.TB, dir string, c Config) map[string]string {
 		if !one.NoDaemon {
 			orders["windlass"] = []string{"build", module + "/cmd/windlass"}
 		}
+		if one.Failpoint {
+			orders["failpoint/windlass"] = []string{"build", "-tags=failpoint", module + "/cmd/windlass"}
+		}
 		orders[one.Name+".test"] = []string{"test", "-c", "-tags", c.Tags, module + "/" + one.Pkg}
 	}
 	var wg sync.WaitGroup

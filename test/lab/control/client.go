@@ -73,7 +73,12 @@ func (c *Client) Info(t testing.TB) Info {
 
 // Try runs a program on the servers' side with stdin, which may be nil; a program that fails is no error.
 func (c *Client) Try(stdin io.Reader, name string, args ...string) (Result, error) {
-	data, err := c.do("POST", "/run", url.Values{"name": {name}, "arg": args}, stdin)
+	return c.try("", stdin, name, args)
+}
+
+// try runs a program for one of the clusters of Ceph.
+func (c *Client) try(cluster string, stdin io.Reader, name string, args []string) (Result, error) {
+	data, err := c.do("POST", "/run", url.Values{"name": {name}, "arg": args, "cluster": {cluster}}, stdin)
 	var r Result
 	if err == nil {
 		err = json.Unmarshal(data, &r)
@@ -84,7 +89,12 @@ func (c *Client) Try(stdin io.Reader, name string, args ...string) (Result, erro
 // Feed runs a program on the servers' side with stdin and gives what it prints; the test ends when it fails.
 func (c *Client) Feed(t testing.TB, stdin io.Reader, name string, args ...string) string {
 	t.Helper()
-	r, err := c.Try(stdin, name, args...)
+	return c.feed(t, "", stdin, name, args)
+}
+
+func (c *Client) feed(t testing.TB, cluster string, stdin io.Reader, name string, args []string) string {
+	t.Helper()
+	r, err := c.try(cluster, stdin, name, args)
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
@@ -118,7 +128,7 @@ func (c *Client) Get(t testing.TB, path string) []byte {
 	return data
 }
 
-// Signal sends a signal, such as STOP, to a server, and comes back when it has worked. At the end of the test the server goes on or is started
+// Signal sends a signal, such as STOP, to a server (osd, mon, tgt or nfs), and comes back when it has worked. At the end of the test the server goes on or is started
 // again, unless that has been done.
 func (c *Client) Signal(t testing.TB, server, signal string) {
 	t.Helper()

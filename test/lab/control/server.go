@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -29,9 +30,10 @@ type Daemons interface {
 // Server answers the clients.
 type Server struct {
 	Info    Info
-	Env     []string // for programs, beside this process's own
-	Daemons map[string]Daemons
+	Env     []string           // for programs, beside this process's own
+	Daemons map[string]Daemons // but for those of Ceph
 	Targets *servers.TGT
+	Cluster func(ctx context.Context, name string) (*servers.Ceph, error) // starts the cluster when it does not run yet
 
 	targets sync.Mutex // guards Targets, and iqns
 	iqns    []string   // that there are
@@ -51,6 +53,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /start", s.start)
 	mux.HandleFunc("PUT /file", s.put)
 	mux.HandleFunc("GET /file", s.get)
+	mux.HandleFunc("POST /cluster", s.cluster)
 	mux.HandleFunc("POST /target", s.addTarget)
 	mux.HandleFunc("DELETE /target", s.removeTarget)
 	mux.HandleFunc("GET /info", func(w http.ResponseWriter, _ *http.Request) { answer(w, s.Info) })
@@ -69,11 +72,16 @@ func (s *Server) run(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("%q is no program that tests run here; see programs in test/lab/control", name), http.StatusForbidden)
 		return
 	}
+	ceph, err := s.Cluster(r.Context(), q.Get("cluster"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	cmd := exec.CommandContext(r.Context(), name, q["arg"]...)
-	cmd.Dir, cmd.Env, cmd.Stdin = s.Info.Dir, append(os.Environ(), s.Env...), r.Body
+	cmd.Dir, cmd.Env, cmd.Stdin = s.Info.Dir, slices.Concat(os.Environ(), s.Env, ceph.Env()), r.Body
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
+	err = cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -89,22 +97,41 @@ func (s *Server) signal(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("there is no signal %q; say STOP, CONT, TERM or KILL", q.Get("signal")), http.StatusBadRequest)
 		return
 	}
-	s.daemon(w, q.Get("server"), func(d Daemons, name string) error { return d.Signal(r.Context(), name, sig) })
+	s.daemon(w, r, func(d Daemons, name string) error { return d.Signal(r.Context(), name, sig) })
 }
 
 func (s *Server) start(w http.ResponseWriter, r *http.Request) {
-	s.daemon(w, r.URL.Query().Get("server"), func(d Daemons, name string) error { return d.Start(r.Context(), name) })
+	s.daemon(w, r, func(d Daemons, name string) error { return d.Start(r.Context(), name) })
 }
 
-func (s *Server) daemon(w http.ResponseWriter, name string, order func(d Daemons, name string) error) {
+// daemon gives an order to the server that the request names, such as tgt, osd, or, in another cluster than the first, three/mon.b.
+func (s *Server) daemon(w http.ResponseWriter, r *http.Request, order func(d Daemons, name string) error) {
+	name := r.URL.Query().Get("server")
 	d := s.Daemons[name]
 	if d == nil {
-		http.Error(w, fmt.Sprintf("the lab runs no server %q, but %v", name, s.Info.Servers), http.StatusNotFound)
-		return
+		cluster, daemon, ok := strings.Cut(name, "/")
+		if !ok {
+			cluster, daemon = "", name
+		}
+		ceph, err := s.Cluster(r.Context(), cluster)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		d, name = ceph, daemon
 	}
 	if err := order(d, name); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}
+}
+
+func (s *Server) cluster(w http.ResponseWriter, r *http.Request) {
+	ceph, err := s.Cluster(r.Context(), r.URL.Query().Get("name"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	answer(w, Cluster{FSID: ceph.FSID(), V1: ceph.Monitors(false), V2: ceph.Monitors(true)})
 }
 
 func (s *Server) path(r *http.Request) string {

@@ -31,7 +31,12 @@ func TestModules(t *testing.T) {
 
 // TestServers connects to every server that tests may need.
 func TestServers(t *testing.T) {
-	for _, address := range []string{control.Monitor, "10.99.0.1:3300", control.Portal, control.Portal6, "10.99.0.1:2049", "[fd99::1]:2049", "10.99.0.1:111"} {
+	connect(t, control.Monitor, "10.99.0.1:3300", control.Portal, control.Portal6, "10.99.0.1:2049", "[fd99::1]:2049", "10.99.0.1:111")
+}
+
+func connect(t *testing.T, addresses ...string) {
+	t.Helper()
+	for _, address := range addresses {
 		conn, err := net.DialTimeout("tcp", address, 10*time.Second)
 		if err != nil {
 			t.Error(err)
@@ -66,6 +71,14 @@ func TestControl(t *testing.T) {
 			t.Errorf("rbd ls: %q", got)
 		}
 	})
+	t.Run("six", func(t *testing.T) { cluster(t, c.Cluster(t, control.Six), "[fd99::1]:6789", "[fd99::1]:3300") })
+	t.Run("three", func(t *testing.T) {
+		three := c.Cluster(t, control.Three)
+		cluster(t, three, "10.99.0.3:6789", "10.99.0.3:6790", "10.99.0.3:6791", "10.99.0.3:3302")
+		three.Signal(t, "mon.b", "KILL")
+		three.Run(t, "rbd", "ls") // the two others go on
+		three.Start(t, "mon.b")
+	})
 	t.Run("tgt", func(t *testing.T) {
 		const iqn = "iqn.2026-01.lab:selftest"
 		c.TGT().Target(t, control.Target{IQN: iqn, LUNs: []control.LUN{{Number: 1, File: c.TGT().Disk(t, 1<<20)}}})
@@ -85,4 +98,14 @@ func TestSignals(t *testing.T) {
 		c.Start(t, server)
 	}
 	c.Ceph().Image(t, "rbd/after", 1<<20, nil)
+}
+
+// cluster uses a cluster and connects to its monitors.
+func cluster(t *testing.T, c control.Ceph, monitors ...string) {
+	t.Helper()
+	connect(t, monitors...)
+	c.Image(t, "rbd/selftest", 1<<20, nil)
+	if got := c.Run(t, "rbd", "ls"); got != "selftest\n" {
+		t.Errorf("rbd ls: %q", got)
+	}
 }
