@@ -16,6 +16,9 @@ import (
 	"github.com/windlass-hpc/windlass/internal/helper/act"
 )
 
+// ErrStart is in the error of a helper that could not be started: nothing was done.
+var ErrStart = errors.New("start the helper")
+
 // grace is how long a killed helper has to die before it is left behind.
 const grace = 200 * time.Millisecond
 
@@ -56,7 +59,7 @@ func (r *Runner) run(ctx context.Context, what string, o act.Order, files []*os.
 	}
 	p, err := r.start(o, files, opts)
 	if err != nil {
-		return act.Answer{}, nil, fault.New(fault.KindOf(err), "%s: start the helper %s: %w", what, r.shim, err)
+		return act.Answer{}, nil, fault.New(fault.KindOf(err), "%s: %w %s: %w", what, ErrStart, r.shim, err)
 	}
 	stuck := p.await(ctx)
 	if stuck {

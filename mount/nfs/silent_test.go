@@ -1,0 +1,183 @@
+package nfs
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/helper/helpertest"
+	"github.com/windlass-hpc/windlass/mount"
+	"github.com/windlass-hpc/windlass/swagger/models"
+)
+
+// These hold the driver against a FUSE file system whose server does not answer, as an NFS server that hangs; test/lab does it with one.
+
+func observe(d *Driver, id mount.ID) *models.Mount {
+	part := &models.MountNfs{}
+	m := &models.Mount{Nfs: part}
+	d.Observe(id, m)
+	if part.Address != "" {
+		m.Error = "the part was changed and not a copy"
+	}
+	return m
+}
+
+func TestASilentServerIsTold(t *testing.T) {
+	d, h := named(t, nil), helpertest.NewHang(t)
+	d.watch.add(1, h.Dir, "10.0.0.1")
+	d.watch.add(2, h.Dir, "10.0.0.1")
+	d.watch.add(3, t.TempDir(), "10.0.0.2")
+	refresh := func() {
+		began := time.Now()
+		d.Refresh(t.Context(), []mount.ID{1, 2, 3, 4})
+		if took := time.Since(began); took > refreshTimeout+50*time.Millisecond {
+			t.Errorf("Refresh took %v", took)
+		}
+	}
+	refresh()
+	<-h.Asked
+	if m := observe(d, 1); m.Nfs.Address != "10.0.0.1" || m.Error != "" {
+		t.Errorf("at first: %+v, %s", m.Nfs, m.Error)
+	}
+	for deadline := time.Now().Add(time.Minute); observe(d, 1).Error == ""; time.Sleep(50 * time.Millisecond) {
+		refresh()
+		if time.Now().After(deadline) {
+			t.Fatal("it is never said to be stuck")
+		}
+	}
+	for _, id := range []mount.ID{1, 2} {
+		if m := observe(d, id); !strings.HasPrefix(m.Error, "stuck: 10.0.0.1 has not answered for 2.") {
+			t.Errorf("%d: %q", id, m.Error)
+		}
+	}
+	if m := observe(d, 3); m.Error != "" || m.Nfs.Address != "10.0.0.2" {
+		t.Errorf("one that answers: %+v %s", m.Nfs, m.Error)
+	}
+	if m := observe(d, 4); m.Error != "" || m.Nfs.Address != "" {
+		t.Errorf("one that is not known: %+v %s", m.Nfs, m.Error)
+	}
+	select {
+	case <-h.Asked:
+		t.Error("a server that does not answer was asked twice at once")
+	default:
+	}
+	h.Answer() // with EIO, which says nothing of the server; so it is asked again, and the answer is the same
+	d.watch.remove(1)
+	d.watch.remove(2)
+	if m := observe(d, 1); m.Nfs.Address != "" || m.Error != "" {
+		t.Errorf("one that is gone: %+v %s", m.Nfs, m.Error)
+	}
+}
+
+// TestLeaving: a question that waits does not keep the mount busy when it is to go.
+func TestLeaving(t *testing.T) {
+	d, h := named(t, nil), helpertest.NewHang(t)
+	d.watch.add(1, h.Dir, "10.0.0.1")
+	d.Refresh(t.Context(), []mount.ID{1})
+	<-h.Asked
+	back := d.watch.leave(1)
+	d.Refresh(t.Context(), []mount.ID{1})
+	if s := d.watch.servers["10.0.0.1"]; s.question != nil {
+		t.Error("it is asked through a mount that is going")
+	}
+	back()
+	d.watch.servers["10.0.0.1"].asked = time.Time{}
+	d.Refresh(t.Context(), []mount.ID{1})
+	if s := d.watch.servers["10.0.0.1"]; s.question == nil {
+		t.Error("it is not asked through a mount that has stayed")
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	d.Refresh(t.Context(), []mount.ID{1})
+}
+
+// TestForce detaches a mount that is held and whose server is silent, and no other.
+func TestForce(t *testing.T) {
+	d, h := named(t, nil), helpertest.NewHang(t)
+	i, err := at(h.Dir)
+	if err != nil || i == nil {
+		t.Fatal(i, err)
+	}
+	fd, err := unix.Open(h.Dir, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := d.unmount(t.Context(), h.Dir, false); !fault.Is(err, fault.Busy) || gone(h.Dir) {
+		t.Errorf("without force: %v", err)
+	}
+	if err := d.force(t.Context(), h.Dir, i); err != nil || !gone(h.Dir) {
+		t.Errorf("with force: %v", err)
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	f, err := os.Create(filepath.Join(dir, "held"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i, err = at(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.force(t.Context(), dir, i); !fault.Is(err, fault.Busy) || !strings.Contains(err.Error(), "open file "+f.Name()) || gone(dir) {
+		t.Errorf("one that answers: %v", err)
+	}
+	f.Close()
+	if err := d.force(t.Context(), dir, i); err != nil || !gone(dir) {
+		t.Errorf("one that answers and is not held: %v", err)
+	}
+}
+
+// TestUnmountInVain: the helper does not come back, and as long as it has not, neither has the mount.
+func TestUnmountInVain(t *testing.T) {
+	d, h := named(t, nil), helpertest.NewHang(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	go func() { <-h.Asked; cancel() }()
+	i, err := at(h.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.unmountOne(ctx, h.Path, i); !fault.Is(err, fault.Timeout) || !strings.HasPrefix(err.Error(), "stuck: unmounting "+h.Path) {
+		t.Errorf("%v (%s)", err, fault.KindOf(err))
+	}
+	if err := d.finished(h.Path, false); !fault.Is(err, fault.Timeout) || !strings.HasPrefix(err.Error(), "stuck: ") {
+		t.Errorf("asked again: %v", err)
+	}
+	if err := d.finished(h.Path, true); err != nil {
+		t.Errorf("with force: %v", err)
+	}
+	h.Answer()
+	for deadline := time.Now().Add(20 * time.Second); d.finished(h.Path, false) != nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the helper has not ended")
+		}
+	}
+}
+
+func TestAtSeesTheUppermost(t *testing.T) {
+	dir := t.TempDir()
+	if i, err := at(dir); err != nil || i != nil {
+		t.Fatalf("%+v, %v", i, err)
+	}
+	for _, name := range []string{"first", "second"} {
+		if err := unix.Mount(name, dir, "tmpfs", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+		if err := os.Mkdir(filepath.Join(dir, "below"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if i, err := at(dir); err != nil || i == nil || i.Source != name || isNFS(i) {
+			t.Errorf("%+v, %v", i, err)
+		}
+	}
+}

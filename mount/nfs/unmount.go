@@ -1,0 +1,196 @@
+package nfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/helper"
+	"github.com/windlass-hpc/windlass/internal/holders"
+	"github.com/windlass-hpc/windlass/internal/mountinfo"
+	"github.com/windlass-hpc/windlass/internal/step"
+	"github.com/windlass-hpc/windlass/mount"
+)
+
+const (
+	// busyTimeout is how long a busy mount is tried again: the files of a process that has just died go a moment later.
+	busyTimeout = 400 * time.Millisecond
+	// answerTimeout is how long a server has to say that it is there.
+	answerTimeout = 2 * time.Second
+	// forceTimeout bounds one try of a forced unmount.
+	forceTimeout = time.Second
+)
+
+// Unmount takes it away. With force it goes even when the server does not answer: what waits for it fails, and what still holds the mount
+// then keeps a file system that is nowhere any more.
+func (d *Driver) Unmount(ctx context.Context, a mount.Active, force bool) error {
+	back := d.watch.leave(a.ID) // asking the server keeps the mount busy
+	err := d.unmount(ctx, a.Target.Dir, force)
+	if err != nil {
+		back()
+		return err
+	}
+	d.watch.remove(a.ID)
+	return nil
+}
+
+func (d *Driver) unmount(ctx context.Context, dir string, force bool) error {
+	for range 64 {
+		i, err := at(dir)
+		if err != nil {
+			return err
+		}
+		if i == nil {
+			return d.finished(dir, force)
+		}
+		err = step.Do(ctx, "nfs.unmount", func(ctx context.Context) error {
+			if force && isNFS(i) {
+				return d.force(ctx, dir, i)
+			}
+			return d.unmountOne(ctx, dir, i)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return fault.New(fault.Busy, "unmount %s: it is mounted again and again", dir)
+}
+
+// finished is success, unless a helper of before still waits: then data may be on its way to the server.
+func (d *Driver) finished(dir string, force bool) error {
+	if force {
+		return nil
+	}
+	for _, l := range d.helper.Left() {
+		if l.What == "unmount "+dir {
+			return stuck(dir, "", time.Since(l.Since), l.Where)
+		}
+	}
+	return nil
+}
+
+func (d *Driver) unmountOne(ctx context.Context, dir string, i *mountinfo.Info) error {
+	began := time.Now()
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		err := d.helper.Unmount(ctx, dir, unix.UMOUNT_NOFOLLOW)
+		switch {
+		case err == nil || gone(dir) && answered(err):
+			return nil
+		case ctx.Err() != nil && !answered(err):
+			return stuckBy(dir, addressOf(i), time.Since(began), err)
+		case !errors.Is(err, unix.EBUSY):
+			return fmt.Errorf("nfs: %w", err)
+		case time.Since(began) > busyTimeout:
+			return busy(dir, i)
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(busy(dir, i), ctx.Err())
+		case <-time.After(pause):
+		}
+	}
+}
+
+func gone(dir string) bool {
+	i, err := at(dir)
+	return err == nil && i == nil
+}
+
+// busy names who holds the mount. It reads /proc alone, and asks no server.
+func busy(dir string, i *mountinfo.Info) error {
+	by := holders.Text(holders.OfMount(uint64(i.ID), dir))
+	return fault.Hintf(fault.New(fault.Busy, "unmount %s: it is in use by %s", dir, by), "end what holds it and try again")
+}
+
+func stuckBy(dir, address string, after time.Duration, err error) error {
+	where := ""
+	var s *helper.Stuck
+	if errors.As(err, &s) {
+		where = s.Where
+	}
+	return stuck(dir, address, after, where)
+}
+
+// stuck is the error of an unmount that has not come back.
+func stuck(dir, address string, after time.Duration, where string) error {
+	text := fmt.Sprintf("stuck: unmounting %s has not come back in %s", dir, seconds(after))
+	if address != "" {
+		text += ": " + address + " does not answer"
+	}
+	if where != "" {
+		text += " (waits in " + where + ")"
+	}
+	return fault.Hintf(fault.New(fault.Timeout, "%s", text), "bring the server back, or delete it with force: what is not written yet is lost then")
+}
+
+// force unmounts i, whether its server answers or not. One whose server does is treated as ever.
+func (d *Driver) force(ctx context.Context, dir string, i *mountinfo.Info) error {
+	began := time.Now()
+	err := d.try(ctx, dir, 0)
+	if gone(dir) {
+		return nil
+	}
+	if errors.Is(err, unix.EBUSY) && d.answers(ctx, dir, addressOf(i)) {
+		return d.unmountOne(ctx, dir, i)
+	}
+	for _, flags := range []int{unix.MNT_FORCE, unix.MNT_DETACH} {
+		err = d.try(ctx, dir, flags)
+		if gone(dir) {
+			return nil
+		}
+	}
+	if answered(err) {
+		return fmt.Errorf("nfs: %w", err)
+	}
+	return stuckBy(dir, addressOf(i), time.Since(began), err)
+}
+
+func (d *Driver) try(ctx context.Context, dir string, flags int) error {
+	ctx, cancel := context.WithTimeout(ctx, forceTimeout)
+	defer cancel()
+	return d.helper.Unmount(ctx, dir, flags|unix.UMOUNT_NOFOLLOW)
+}
+
+// answers says whether the server of the file system at dir answers within answerTimeout. One that is known to be silent is not asked.
+func (d *Driver) answers(ctx context.Context, dir, address string) bool {
+	if d.watch.silentFor(address) >= answerTimeout {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return answered(d.helper.Statfs(ctx, dir))
+}
+
+// answered says whether err is what a server, or the kernel without asking one, says. A soft mount gives EIO or ETIMEDOUT when the server is
+// silent.
+func answered(err error) bool {
+	if err == nil {
+		return true
+	}
+	var errno unix.Errno
+	return errors.As(err, &errno) && !silent(err) && !unreachable(err) && !errors.Is(err, unix.EIO) && !errors.Is(err, helper.ErrStart)
+}
+
+// Abort makes what waits for a silent server fail. What begins to wait afterwards waits again.
+func (d *Driver) Abort(ctx context.Context, a mount.Active) (bool, error) {
+	i, err := at(a.Target.Dir)
+	if err != nil || i == nil || !isNFS(i) || d.answers(ctx, a.Target.Dir, addressOf(i)) {
+		return false, err
+	}
+	if err := ctx.Err(); err != nil { // then it may have answered all the same
+		return false, err
+	}
+	err = step.Do(ctx, "nfs.abort", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
+		return d.helper.Abort(ctx, a.Target.Dir)
+	})
+	if err != nil && gone(a.Target.Dir) {
+		return false, nil
+	}
+	return err == nil, err
+}
