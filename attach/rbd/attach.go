@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/attach"
 	"github.com/windlass-hpc/windlass/internal/fault"
@@ -83,7 +84,26 @@ func (d *Driver) share(ctx context.Context, g *group, id attach.ID, r *request) 
 	if err == nil && m.devnum == 0 {
 		err = fmt.Errorf("map %s: the kernel took the order, but there is no device", r.holder.name())
 	}
+	if err == nil {
+		err = d.checkCluster(m, r)
+	}
 	return m, err
+}
+
+// checkCluster: the kernel takes the option fsid, and does not look whether it is that of the cluster.
+func (d *Driver) checkCluster(m mapped, r *request) error {
+	if r.fsid == "" {
+		return nil
+	}
+	b, err := os.ReadFile(filepath.Join(d.sys, "bus/rbd/devices", strconv.FormatInt(m.number, 10), "cluster_fsid"))
+	if err != nil {
+		return fmt.Errorf("map %s: find out which cluster it is in: %w", r.holder.name(), err)
+	}
+	if is := strings.TrimSpace(string(b)); is != r.fsid {
+		err := fault.New(fault.Invalid, "map %s: rbd.options.fsid is %s, but the monitors are of the cluster %s", r.holder.name(), r.fsid, is)
+		return fault.Hintf(err, "check the monitors, or the fsid with `ceph fsid`")
+	}
+	return nil
 }
 
 // only gives the device of the key; devnum 0 when there is none.
@@ -134,51 +154,4 @@ func (d *Driver) unmapUnheld(ctx context.Context, g *group, id attach.ID, r *req
 		return err
 	}
 	return d.unmapAll(ctx, g, r.key, removal{wait: undoWait, holder: r.holder})
-}
-
-// removal is how a device is to be unmapped.
-type removal struct {
-	holder holder
-	wait   time.Duration // for those who have it open
-	force  bool          // take it from those who have it open
-}
-
-// unmapAll unmaps what there is of the key, which is one device as a rule.
-func (d *Driver) unmapAll(ctx context.Context, g *group, key string, o removal) error {
-	all, err := d.mappedAs(key)
-	if err != nil {
-		return err
-	}
-	for _, m := range all {
-		if err := d.unmap(ctx, m, g.file, o); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// remove tells the kernel to unmap a device.
-func (d *Driver) remove(ctx context.Context, m mapped, force bool, keep *os.File) error {
-	path, err := d.control("remove")
-	if err != nil {
-		return err
-	}
-	// The number may be another's by now.
-	if now, err := d.mappedAs(m.mark.key); err != nil || !contains(now, m) {
-		return errors.Join(err, unix.ENOENT)
-	}
-	order := fmt.Sprintf("%d", m.number)
-	if force {
-		order += " force"
-	}
-	return d.write(ctx, path, []byte(order), keep)
-}
-
-func contains(all []mapped, m mapped) bool {
-	for _, other := range all {
-		if other.number == m.number && other.mark == m.mark {
-			return true
-		}
-	}
-	return false
 }

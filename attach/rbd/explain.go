@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,9 +36,9 @@ func (r *request) explain(ctx context.Context, err error, addrs []netip.AddrPort
 		return r.explainForbidden(err)
 	case errors.Is(err, unix.ENXIO):
 		return r.explainFeatures(err, said)
-	case errors.Is(err, unix.ETIMEDOUT):
+	case errors.Is(err, unix.ETIMEDOUT) && !says(said, "failed to acquire lock"):
 		return r.explainTimeout(ctx, err, addrs, said)
-	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EBUSY):
+	case errors.Is(err, unix.EROFS), errors.Is(err, unix.EBUSY), errors.Is(err, unix.ETIMEDOUT):
 		err = fault.New(fault.Busy, "map %s: another client has its exclusive lock and keeps it: %w", name, err)
 		return fault.Hintf(err, "`rbd status %s` shows who; attach it there no more, or attach it read-only", name)
 	case errors.Is(err, unix.ESHUTDOWN):
@@ -55,6 +56,10 @@ func (r *request) explain(ctx context.Context, err error, addrs []netip.AddrPort
 		return fault.Hintf(fault.New(fault.Backend, "map %s: the cluster at %s: %w%s", name, at, err, quote(said)), "check the network and the monitors")
 	}
 	return fmt.Errorf("map %s: %w%s", name, err, quote(said))
+}
+
+func says(said []string, words string) bool {
+	return slices.ContainsFunc(said, func(line string) bool { return strings.Contains(line, words) })
 }
 
 func network(err error) bool {
@@ -137,12 +142,10 @@ func (r *request) explainFeatures(err error, said []string) error {
 // explainTimeout: it is the monitors, unless the kernel says that one answered.
 func (r *request) explainTimeout(ctx context.Context, err error, addrs []netip.AddrPort, said []string) error {
 	name := r.holder.name()
-	for _, line := range said {
-		if strings.Contains(line, " session established") {
-			err = fault.New(fault.Timeout, "map %s: a monitor answers, but not the rest of the cluster at %s: %w%s",
-				name, strings.Join(r.holder.Monitors, ", "), err, quote(said))
-			return fault.Hintf(err, "`ceph -s` shows which OSDs are down")
-		}
+	if says(said, " session established") {
+		err = fault.New(fault.Timeout, "map %s: a monitor answers, but not the rest of the cluster at %s: %w%s",
+			name, strings.Join(r.holder.Monitors, ", "), err, quote(said))
+		return fault.Hintf(err, "`ceph -s` shows which OSDs are down")
 	}
 	reached := reach(ctx, addrs, r.v2)
 	err = fault.New(fault.Timeout, "map %s: no monitor of the cluster answers as one: %s: %w", name, strings.Join(reached, "; "), err)
@@ -150,9 +153,13 @@ func (r *request) explainTimeout(ctx context.Context, err error, addrs []netip.A
 }
 
 func (r *request) explainInvalid(err error, said []string) error {
-	text := quote(said)
-	err = fault.New(fault.Invalid, "map %s: the kernel refuses the request: %w%s", r.holder.name(), err, text)
-	if strings.Contains(text, "exclusive-lock feature is not enabled") {
+	if says(said, "no secret set") {
+		err = fault.New(fault.Forbidden, "map %s: the cluster at %s wants a secret of client.%s, and none is given: %w",
+			r.holder.name(), strings.Join(r.holder.Monitors, ", "), r.user, err)
+		return fault.Hintf(err, "give rbd.options.secret, secret_file or credential; `ceph auth get-key client.%s` prints it", r.user)
+	}
+	err = fault.New(fault.Invalid, "map %s: the kernel refuses the request: %w%s", r.holder.name(), err, quote(said))
+	if says(said, "exclusive-lock feature is not enabled") {
 		return fault.Hintf(err, "rbd feature enable %s/%s exclusive-lock, or leave rbd.options.exclusive and lock_on_read out", r.holder.Pool, r.holder.Image)
 	}
 	return fault.Hintf(err, "leave out options that this kernel does not know")

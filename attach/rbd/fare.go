@@ -37,8 +37,10 @@ type fare struct {
 
 // fares is what Observe tells.
 type fares struct {
-	mu      sync.Mutex
-	at      time.Time
+	looking sync.Mutex // held by who looks at the devices
+	at      time.Time  // when somebody did last; guarded by looking
+
+	mu      sync.Mutex // held for a moment
 	of      map[attach.ID]fare
 	samples map[int64]sample // by the number of the device
 }
@@ -46,8 +48,10 @@ type fares struct {
 // Refresh looks at the devices of ids. It reads counters of the kernel, which waits for no cluster.
 func (d *Driver) Refresh(_ context.Context, ids []attach.ID) {
 	f := &d.fares
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	if !f.looking.TryLock() {
+		return // somebody does just that
+	}
+	defer f.looking.Unlock()
 	now := time.Now()
 	if now.Sub(f.at) < refreshEvery {
 		return
@@ -57,13 +61,16 @@ func (d *Driver) Refresh(_ context.Context, ids []attach.ID) {
 	if err != nil {
 		return
 	}
+	f.mu.Lock()
+	last := f.samples
+	f.mu.Unlock()
 	samples, of := map[int64]sample{}, map[attach.ID]fare{}
 	for _, m := range all {
 		s, ok := d.sample(m.number, now)
 		if !ok {
 			continue
 		}
-		samples[m.number] = s.after(f.samples[m.number])
+		samples[m.number] = s.after(last[m.number])
 		for _, id := range ids {
 			dir := d.dir(m.mark.key)
 			if _, err := os.Lstat(holderFile(dir, id)); err == nil {
@@ -71,7 +78,9 @@ func (d *Driver) Refresh(_ context.Context, ids []attach.ID) {
 			}
 		}
 	}
+	f.mu.Lock()
 	f.samples, f.of = samples, of
+	f.mu.Unlock()
 }
 
 // after is the sample with what was known before it: nothing completed in between means that the same requests wait.

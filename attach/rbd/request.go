@@ -23,6 +23,7 @@ const maxLine = 4094
 type request struct {
 	holder   holder
 	user     string
+	fsid     string // of the cluster, in small letters; "" for any
 	monitors []monitor
 	v2       bool   // of the protocol
 	options  string // with the secret
@@ -44,7 +45,7 @@ func (d *Driver) request(id attach.ID, spec *models.Attach, base attach.Base) (*
 	if err != nil {
 		return nil, err
 	}
-	r := &request{user: user(&o), monitors: monitors, v2: secondVersion(&o), readOnly: o.Ro || spec.Rbd.Snapshot != "" || base.ReadOnly && !o.Rw}
+	r := &request{user: user(&o), fsid: strings.ToLower(o.Fsid), monitors: monitors, v2: secondVersion(&o), readOnly: o.Ro || spec.Rbd.Snapshot != "" || base.ReadOnly && !o.Rw}
 	r.holder = holder{
 		Pool: *spec.Rbd.Pool, Namespace: o.Namespace, Image: *spec.Rbd.Image, Snapshot: spec.Rbd.Snapshot,
 		ReadOnly: r.readOnly, RequestTimeout: *o.OsdRequestTimeout, Force: o.Force,

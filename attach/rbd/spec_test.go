@@ -1,18 +1,13 @@
 package rbd
 
 import (
-	"context"
 	"encoding/base64"
-	"errors"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/windlass-hpc/windlass/attach"
-	"github.com/windlass-hpc/windlass/internal/credential"
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
@@ -106,68 +101,6 @@ func TestValidate(t *testing.T) {
 		if err := New(Config{}).Validate(none); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%+v: %v", none, err)
 		}
-	}
-}
-
-func TestMonitors(t *testing.T) {
-	for text, want := range map[string]string{ // of version 1
-		"10.0.0.1":           "10.0.0.1:6789",
-		"10.0.0.1:7000":      "10.0.0.1:7000",
-		"fd00::1":            "[fd00::1]:6789",
-		"[fd00::1]":          "[fd00::1]:6789",
-		"[fd00::1]:7000":     "[fd00::1]:7000",
-		"::ffff:10.0.0.1":    "10.0.0.1:6789",
-		"Mon-a.example.":     "mon-a.example:6789",
-		"mon_a:7000":         "mon_a:7000",
-		"v1":                 "v1:6789",
-		"v1:7000":            "v1:7000",
-		"v1:10.0.0.1":        "10.0.0.1:6789",
-		"v1:10.0.0.1:6789/0": "10.0.0.1:6789",
-		"10.0.0.1:6789/0":    "10.0.0.1:6789",
-		"v2:10.0.0.1":        "",
-		"[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0]": "10.0.0.1:6789",
-		"[v2:[fd00::1]:3300/0,v1:[fd00::1]:6790]": "[fd00::1]:6790",
-		"": "", " 10.0.0.1": "", "10.0.0.1 ": "", "10.0.0.1,10.0.0.2": "", "10.0.0.1:0": "", "10.0.0.1:65536": "", "10.0.0.1:+1": "", "10.0.0.1:": "",
-		"10.0.0.1/a": "", "10.0.0.1\n": "", "10.0.0.1\x00": "", "[fd00::1": "", "[10.0.0.1]": "", "[fd00::1]x": "", "fe80::1%eth0": "", "10.0.0": "", "-a": "", "a..b": "", "a:b": "",
-		"[]": "", "[v1:]": "", "[v1:a,v1:b c]": "", "mön": "", "http://a": "", "300.1.1.1": "",
-	} {
-		all, err := parseMonitors([]string{text}, false)
-		if want == "" {
-			if !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "rbd.monitors") {
-				t.Errorf("%q: %v, %v; want invalid", text, all, err)
-			}
-			continue
-		}
-		if err != nil || len(all) != 1 || all[0].String() != want {
-			t.Errorf("%q: %v, %v; want %s", text, all, err, want)
-		}
-	}
-	second, err := parseMonitors([]string{"a", "[v2:10.0.0.1:3300/0,v1:10.0.0.1:6789/0]", "v2:10.0.0.1", "v1:b"}, true)
-	if err != nil || len(second) != 2 || second[0].String() != "a:3300" || second[1].String() != "10.0.0.1:3300" {
-		t.Errorf("of version 2: %v, %v", second, err)
-	}
-	if _, err := parseMonitors(strings.Fields(strings.Repeat("10.0.0.1 ", 40)), false); err != nil {
-		t.Errorf("one monitor 40 times: %v", err)
-	}
-}
-
-func TestResolve(t *testing.T) {
-	find := func(_ context.Context, _, host string) ([]netip.Addr, error) {
-		if host == "mons" {
-			return []netip.Addr{netip.MustParseAddr("::ffff:10.0.0.1"), netip.MustParseAddr("fd00::2"), netip.MustParseAddr("10.0.0.1")}, nil
-		}
-		return nil, errors.New("no such host")
-	}
-	all, err := parseMonitors([]string{"nowhere", "mons", "10.0.0.3:7000"}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	addrs, err := resolve(t.Context(), all, find)
-	if got := (&request{}).mustLine(t, addrs); err != nil || !strings.HasPrefix(got, "10.0.0.1:6789,[fd00::2]:6789,10.0.0.3:7000 ") {
-		t.Errorf("%q, %v", got, err)
-	}
-	if _, err := resolve(t.Context(), all[:1], find); !fault.Is(err, fault.Backend) || !strings.Contains(err.Error(), "nowhere: no such host") {
-		t.Errorf("only a name that is nowhere: %v", err)
 	}
 }
 
@@ -292,66 +225,5 @@ func TestShareKey(t *testing.T) {
 	}
 	if key(1, attach.Base{ReadOnly: true}, nil) == plain {
 		t.Error("what is only read is shared with what is written")
-	}
-}
-
-func TestSecret(t *testing.T) {
-	keyring := "# of a node\n[client.other]\n\tkey = AAAA\n[client.node]\n\tkey = " + testKey + "\n\tcaps mon = \"profile rbd\"\n"
-	for what, tt := range map[string]struct{ text, want, says string }{
-		"nothing":                {"", "", ""},
-		"a key":                  {testKey, testKey, ""},
-		"a key in a line":        {" " + testKey + "\r\n", testKey, ""},
-		"a keyring":              {keyring, testKey, ""},
-		"a keyring with quotes":  {"[client.node]\nkey=\"" + testKey + "\"", testKey, ""},
-		"a keyring of others":    {strings.ReplaceAll(keyring, "client.node", "client.third"), "", "without client.node"},
-		"a bad key in a keyring": {"[client.node]\nkey = " + testKey[4:], "", "no key of Ceph"},
-		"a password":             {"TOPSECRET", "", "no key of Ceph"},
-		"half a key":             {testKey[:20], "", "no key of Ceph"},
-		"a key and more":         {testKey + ",nocrc", "", "no key of Ceph"},
-		"two words":              {"TOPSECRET TOPSECRET", "", "neither a key"},
-		"base64 of little":       {"AQAB", "", "no key of Ceph"},
-		"base64 of a wrong kind": {base64.StdEncoding.EncodeToString(append([]byte{9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 16, 0}, []byte("sixteen secrets!")...)), "", "no key of Ceph"},
-	} {
-		got, err := secretOf("rbd.options.secret", tt.text, "node")
-		if tt.says == "" {
-			if err != nil || got != tt.want {
-				t.Errorf("%s: %q, %v", what, got, err)
-			}
-			continue
-		}
-		if got != "" || !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), tt.says) || !strings.Contains(err.Error(), "rbd.options.secret") {
-			t.Errorf("%s: %q, %v; want invalid that says %q", what, got, err, tt.says)
-		}
-		if all := err.Error() + fault.HintOf(err); strings.Contains(all, "TOPSECRET") || strings.Contains(all, testKey[4:20]) {
-			t.Errorf("%s: the error quotes the secret: %s", what, all)
-		}
-	}
-}
-
-func TestSecretsFromFiles(t *testing.T) {
-	dir := t.TempDir()
-	for name, text := range map[string]string{"node": testKey + "\n", "ring": "[client.admin]\nkey = " + testKey + "\n", "bad": "TOPSECRET"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	d := New(Config{Credentials: credential.Store{Dir: dir}})
-	request := func(change func(*models.AttachRbd, *models.RbdOptions)) (*request, error) {
-		return d.request(1, spec(change), attach.Base{})
-	}
-	for _, change := range []func(*models.AttachRbd, *models.RbdOptions){
-		func(_ *models.AttachRbd, o *models.RbdOptions) { o.Credential = "node" },
-		func(_ *models.AttachRbd, o *models.RbdOptions) { o.Credential = "ring" },
-		func(_ *models.AttachRbd, o *models.RbdOptions) { o.SecretFile = dir + "/node" },
-	} {
-		if r, err := request(change); err != nil || !strings.Contains(r.options, ",secret="+testKey+",") {
-			t.Errorf("%v", err)
-		}
-	}
-	for name, kind := range map[string]fault.Kind{"bad": fault.Invalid, "missing": fault.NotFound} {
-		_, err := request(func(_ *models.AttachRbd, o *models.RbdOptions) { o.Credential = name })
-		if !fault.Is(err, kind) || !strings.Contains(err.Error(), "rbd.options.credential") || strings.Contains(err.Error(), "TOPSECRET") {
-			t.Errorf("%s: %v, want %s", name, err, kind)
-		}
 	}
 }
