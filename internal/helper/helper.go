@@ -108,11 +108,21 @@ func (r *Runner) Statfs(ctx context.Context, dir string) error {
 	return answered(what, a)
 }
 
-// Abort makes the calls that wait for the server of the file system at dir fail, as MNT_FORCE does, and leaves it mounted. New ones wait
-// again. The error wraps the errno.
+// Abort makes the calls that wait for the server of the file system at dir fail, as MNT_FORCE does, and those that begin to wait within the
+// next half second; it leaves it mounted. The error wraps the errno.
 func (r *Runner) Abort(ctx context.Context, dir string) error {
 	what := "abort what waits for " + dir
 	a, _, err := r.run(ctx, what, act.Order{Op: act.OpAbort, Path: dir}, nil, nil)
+	if err != nil {
+		return err
+	}
+	return answered(what, a)
+}
+
+// Sync has the file system at dir write everything, as syncfs(2). The error wraps the errno.
+func (r *Runner) Sync(ctx context.Context, dir string) error {
+	what := "write what was changed at " + dir
+	a, _, err := r.run(ctx, what, act.Order{Op: act.OpSync, Path: dir}, nil, nil)
 	if err != nil {
 		return err
 	}

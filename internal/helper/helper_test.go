@@ -105,6 +105,9 @@ func TestCreate(t *testing.T) {
 	if err := r.Statfs(t.Context(), dir); err != nil {
 		t.Error(err)
 	}
+	if err := r.Sync(t.Context(), dir); err != nil {
+		t.Error(err)
+	}
 	// The helper has gone, so nothing keeps the mount busy.
 	if err := r.Unmount(t.Context(), dir, unix.UMOUNT_NOFOLLOW); err != nil {
 		t.Fatal(err)

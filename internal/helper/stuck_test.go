@@ -21,6 +21,9 @@ import (
 func TestWhatCannotBeKilledIsLeft(t *testing.T) {
 	for what, call := range map[string]func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error{
 		"ask the file system at ": func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error { return r.Statfs(ctx, h.Dir) },
+		"write what was changed at ": func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error {
+			return r.Sync(ctx, h.Path)
+		},
 		"unmount ": func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error {
 			return r.Unmount(ctx, h.Path, 0)
 		},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -36,8 +37,7 @@ func (a attempt) explain(err error, took time.Duration) error {
 	case errors.Is(err, unix.ENOENT):
 		return a.noExport(what, err)
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return fault.Hintf(fault.New(fault.Forbidden, "%s: %s does not let this node have it: %w", what, a.addr, bare(err)),
-			"see that the server exports it to this node, with the sec= that is asked for, and to ports above 1023 with noresvport")
+		return a.denied(what, err)
 	case errors.Is(err, unix.ENOTDIR):
 		return fault.New(fault.Invalid, "%s: on %s it is no directory: %w", what, a.addr, bare(err))
 	case errors.Is(err, unix.EINVAL):
@@ -60,8 +60,13 @@ func (a attempt) noAnswer(what string, err error, took time.Duration) error {
 	}
 	text := ""
 	var stuck *helper.Stuck
-	if errors.As(err, &stuck) {
+	var told *fault.Error
+	var dialled *net.OpError
+	switch {
+	case errors.As(err, &stuck):
 		text = "; " + stuck.Error()
+	case !errors.As(err, &told) && !errors.As(err, &dialled): // it says more than that
+		text = ": " + err.Error()
 	}
 	return fault.Hintf(fault.New(fault.Timeout, "%s: no answer from %s in %s%s%w", what, a.at(), seconds(took), text, mute{err}), "%s", hint)
 }
@@ -80,6 +85,16 @@ func (a attempt) noExport(what string, err error) error {
 		hint = "with NFS 3 the path is where the directory lies on the server"
 	}
 	return fault.Hintf(fault.New(fault.NotFound, "%s: %s has no such export: %w", what, a.addr, bare(err)), "%s", hint)
+}
+
+// denied is also what many a server of NFS 3 says of what it does not export.
+func (a attempt) denied(what string, err error) error {
+	text := "does not let this node have it"
+	if a.version == "3" {
+		text += ", or has no such export"
+	}
+	return fault.Hintf(fault.New(fault.Forbidden, "%s: %s %s: %w", what, a.addr, text, bare(err)),
+		"see that the server exports it to this node, with the sec= that is asked for, and to ports above 1023 with noresvport")
 }
 
 // at is where the server was asked, as precisely as is known.

@@ -3,6 +3,7 @@
 package nfs
 
 import (
+	"context"
 	"os"
 	"path"
 	"strings"
@@ -66,7 +67,7 @@ func mounted(t *testing.T, d *Driver, m *models.Mount) mount.Active {
 	t.Helper()
 	a := mounttest.Mounted(t, d, m)
 	t.Cleanup(func() {
-		if err := d.Unmount(t.Context(), a, true); err != nil && !gone(a.Target.Dir) {
+		if err := d.Unmount(context.Background(), a, true); err != nil && !gone(a.Target.Dir) {
 			t.Errorf("unmount at the end: %v", err)
 		}
 	})

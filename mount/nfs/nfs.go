@@ -9,8 +9,12 @@ package nfs
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
+	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/internal/fsmount"
@@ -72,6 +76,9 @@ func (d *Driver) Mount(ctx context.Context, id mount.ID, spec *models.Mount, _ [
 	}
 	mountID, err := fsmount.ID(mnt)
 	if err == nil {
+		err = checkDirectory(mnt, r)
+	}
+	if err == nil {
 		err = fsmount.Move(ctx, mnt, target.Dir)
 	}
 	if err != nil {
@@ -86,6 +93,19 @@ func (d *Driver) Mount(ctx context.Context, id mount.ID, spec *models.Mount, _ [
 	mnt.Close() // it is not the last to hold the mount
 	d.watch.add(id, target.Dir, addr.String())
 	return mount.Active{ID: id, Target: target, MountID: mountID, ReadOnly: r.readOnly}, nil
+}
+
+// checkDirectory refuses a file, which NFS 4 mounts like a directory. It asks the kernel for what the server said when it was mounted.
+func checkDirectory(mnt *os.File, r request) error {
+	var st unix.Statx_t
+	err := unix.Statx(int(mnt.Fd()), "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", r.source(), err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return fault.New(fault.Invalid, "mount %s: it is no directory", r.source())
+	}
+	return nil
 }
 
 // Probe looks at mountinfo, which asks no server.

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/fsmount"
 	"github.com/windlass-hpc/windlass/internal/helper"
 	"github.com/windlass-hpc/windlass/internal/holders"
 	"github.com/windlass-hpc/windlass/internal/mountinfo"
@@ -22,7 +23,7 @@ const (
 	// answerTimeout is how long a server has to say that it is there.
 	answerTimeout = 2 * time.Second
 	// forceTimeout bounds one try of a forced unmount.
-	forceTimeout = time.Second
+	forceTimeout = 700 * time.Millisecond
 )
 
 // Unmount takes it away. With force it goes even when the server does not answer: what waits for it fails, and what still holds the mount
@@ -75,6 +76,10 @@ func (d *Driver) finished(dir string, force bool) error {
 
 func (d *Driver) unmountOne(ctx context.Context, dir string, i *mountinfo.Info) error {
 	began := time.Now()
+	if err := d.save(ctx, dir, i); err != nil {
+		return err
+	}
+	busySince := time.Now()
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		err := d.helper.Unmount(ctx, dir, unix.UMOUNT_NOFOLLOW)
 		switch {
@@ -84,7 +89,7 @@ func (d *Driver) unmountOne(ctx context.Context, dir string, i *mountinfo.Info) 
 			return stuckBy(dir, addressOf(i), time.Since(began), err)
 		case !errors.Is(err, unix.EBUSY):
 			return fmt.Errorf("nfs: %w", err)
-		case time.Since(began) > busyTimeout:
+		case time.Since(busySince) > busyTimeout:
 			return busy(dir, i)
 		}
 		select {
@@ -93,6 +98,27 @@ func (d *Driver) unmountOne(ctx context.Context, dir string, i *mountinfo.Info) 
 		case <-time.After(pause):
 		}
 	}
+}
+
+// save has everything written that was changed through a mapping: what was closed is on the server already, but this would be left to be
+// written at some later time, by a file system that is nowhere any more.
+func (d *Driver) save(ctx context.Context, dir string, i *mountinfo.Info) error {
+	if !isNFS(i) || fsmount.ReadOnly(i) {
+		return nil
+	}
+	began := time.Now()
+	err := d.helper.Sync(ctx, dir)
+	var errno unix.Errno
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil && !answered(err):
+		return stuckBy(dir, addressOf(i), time.Since(began), err)
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EIO), errors.Is(err, unix.EFBIG):
+		errors.As(err, &errno)
+		return fault.Hintf(fault.New(fault.Backend, "unmount %s: the server has not taken all that was written: %w", dir, errno), "it is lost; unmount again")
+	}
+	return nil // of a directory that cannot be opened nothing can be said; unmounting goes on
 }
 
 func gone(dir string) bool {
@@ -127,23 +153,26 @@ func stuck(dir, address string, after time.Duration, where string) error {
 	return fault.Hintf(fault.New(fault.Timeout, "%s", text), "bring the server back, or delete it with force: what is not written yet is lost then")
 }
 
-// force unmounts i, whether its server answers or not. One whose server does is treated as ever.
+// force unmounts i, whether its server answers or not. One whose server does is treated as ever. What waits is made to fail first: once the
+// mount is nowhere, nothing could.
 func (d *Driver) force(ctx context.Context, dir string, i *mountinfo.Info) error {
 	began := time.Now()
-	err := d.try(ctx, dir, 0)
-	if gone(dir) {
-		return nil
-	}
-	if errors.Is(err, unix.EBUSY) && d.answers(ctx, dir, addressOf(i)) {
+	if d.answers(ctx, dir, addressOf(i)) {
 		return d.unmountOne(ctx, dir, i)
 	}
+	aborting, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	err := d.helper.Abort(aborting, dir)
 	for _, flags := range []int{unix.MNT_FORCE, unix.MNT_DETACH} {
-		err = d.try(ctx, dir, flags)
 		if gone(dir) {
 			return nil
 		}
+		err = d.try(ctx, dir, flags)
 	}
-	if answered(err) {
+	switch {
+	case gone(dir):
+		return nil
+	case answered(err):
 		return fmt.Errorf("nfs: %w", err)
 	}
 	return stuckBy(dir, addressOf(i), time.Since(began), err)

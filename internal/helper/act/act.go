@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,13 +29,14 @@ const (
 	OpUnmount = "unmount"
 	OpStatfs  = "statfs"
 	OpAbort   = "abort"
+	OpSync    = "sync"
 	OpClose   = "close"
 )
 
 // Order is what a helper does.
 type Order struct {
 	Op      string
-	Path    string   `json:",omitempty"` // write, unmount, statfs, abort
+	Path    string   `json:",omitempty"` // write, unmount, statfs, abort, sync
 	Data    []byte   `json:",omitempty"` // write
 	Flags   int      `json:",omitempty"` // unmount: MNT_* and UMOUNT_*
 	FSType  string   `json:",omitempty"` // create
@@ -93,12 +95,20 @@ func (o Order) carryOut(fds []int) (answer Answer, mnt int) {
 		return failed(OpStatfs, unix.Statfs(o.Path, new(unix.Statfs_t))), -1
 	case OpAbort:
 		return o.abort(), -1
+	case OpSync:
+		return o.sync(), -1
 	case OpClose:
 		closeAll(fds)
 		return Answer{}, -1
 	}
 	return failed(o.Op, unix.ENOSYS), -1
 }
+
+// A call that was aborted is made again by some, such as a read after the read-ahead: so it is done over and over for a while.
+const (
+	abortFor   = 600 * time.Millisecond
+	abortEvery = 20 * time.Millisecond
+)
 
 // abort holds on to the mount, which therefore is not unmounted: the kernel aborts first and says then that it is busy.
 func (o Order) abort() Answer {
@@ -107,10 +117,22 @@ func (o Order) abort() Answer {
 		return failed("open", err)
 	}
 	defer unix.Close(fd)
-	if err = unix.Unmount(o.Path, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW); err == unix.EBUSY {
-		return Answer{}
+	for end := time.Now().Add(abortFor); time.Now().Before(end); time.Sleep(abortEvery) {
+		if err = unix.Unmount(o.Path, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW); err != unix.EBUSY {
+			return failed(OpAbort, err)
+		}
 	}
-	return failed(OpAbort, err)
+	return Answer{}
+}
+
+// sync has all written that was changed through the file system of a directory.
+func (o Order) sync() Answer {
+	fd, err := unix.Open(o.Path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return failed("open", err)
+	}
+	defer unix.Close(fd)
+	return failed(OpSync, unix.Syncfs(fd))
 }
 
 func failed(call string, err error) Answer {
