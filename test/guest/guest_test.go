@@ -68,7 +68,9 @@ func TestGuest(t *testing.T) {
 		}
 	}
 	cases := wanted(t)
-	m := vm.Boot(t, vm.Config{Cases: cases, Tags: "guest", Modules: modules()})
+	config := vm.Config{Cases: cases, Tags: "guest", Modules: modules()}
+	vm.Slot(t, config)
+	m := vm.Boot(t, config)
 	t.Logf("Linux %s", m.Kernel)
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) { m.Run(t, c) })

@@ -3,7 +3,6 @@
 package lab
 
 import (
-	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -31,20 +30,28 @@ func prepare() int {
 	return 0
 }
 
-// packagesVar names the packages wanted, separated by spaces; keepVar makes the lab stay when the tests have ended. test/lab/run.sh sets them.
+// packagesVar names the packages wanted, separated by spaces; testsVar is the pattern of tests in them, which -run of this test could not say:
+// its alternatives (a/b|c) would be those of tests here. keepVar makes the lab stay when the tests have ended. test/lab/run.sh sets them.
 const (
 	packagesVar = "WINDLASS_LAB_PACKAGES"
+	testsVar    = "WINDLASS_LAB_TESTS"
 	keepVar     = "WINDLASS_LAB_KEEP"
 )
 
 // TestLab starts the servers, boots once and runs everything.
 func TestLab(t *testing.T) {
-	begun := time.Now()
-	pattern := append(strings.SplitN(flag.Lookup("test.run").Value.String(), "/", 3), "", "")
-	cases := Cases("../..", strings.Fields(os.Getenv(packagesVar)), pattern[2])
+	cases := Cases("../..", strings.Fields(os.Getenv(packagesVar)), os.Getenv(testsVar))
 	if len(cases) == 0 {
 		t.Fatal("no package has tests for the lab")
 	}
+	keep := os.Getenv(keepVar) != ""
+	config := vm.Config{
+		Cases: cases, Tags: "lab,failpoint", Modules: Modules(), Shell: keep,
+		Env: map[string]string{control.Variable: "http://" + net.JoinHostPort(netns.IPv4, Port)},
+		Net: &vm.Net{Tap: Tap, Addresses: []string{"10.99.0.2/24", "fd99::2/64"}},
+	}
+	vm.Slot(t, config)
+	begun := time.Now()
 	type started struct {
 		servers *Servers
 		err     error
@@ -54,12 +61,7 @@ func TestLab(t *testing.T) {
 		s, err := Start(t.Context())
 		ready <- started{s, err}
 	}()
-	keep := os.Getenv(keepVar) != ""
-	m := vm.Boot(t, vm.Config{
-		Cases: cases, Tags: "lab,failpoint", Modules: Modules(), Shell: keep,
-		Env: map[string]string{control.Variable: "http://" + net.JoinHostPort(netns.IPv4, Port)},
-		Net: &vm.Net{Tap: Tap, Addresses: []string{"10.99.0.2/24", "fd99::2/64"}},
-	})
+	m := vm.Boot(t, config)
 	t.Logf("Linux %s after %.1f s", m.Kernel, time.Since(begun).Seconds())
 	s := <-ready
 	if s.err != nil {

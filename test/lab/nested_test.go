@@ -37,7 +37,7 @@ func startNested(t *testing.T, pkg string) *nested {
 	t.Helper()
 	n := &nested{mark: rand.Text(), tmp: t.TempDir(), ended: make(chan error, 1)}
 	n.cmd = exec.Command("/proc/self/exe", "-test.run=^TestLab$", "-test.v")
-	n.cmd.Env = append(os.Environ(), packagesVar+"="+pkg, markVar+"="+n.mark, keepVar+"=", "TMPDIR="+n.tmp)
+	n.cmd.Env = append(os.Environ(), packagesVar+"="+pkg, testsVar+"=", markVar+"="+n.mark, keepVar+"=", "TMPDIR="+n.tmp)
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	r, w, err := os.Pipe()
 	if err != nil {

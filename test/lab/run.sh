@@ -20,5 +20,5 @@ while [ $# -gt 0 ]; do
 	shift
 done
 cd "$root/test/lab"
-export WINDLASS_LAB_PACKAGES="${packages[*]}" WINDLASS_LAB_KEEP="$keep"
-exec go test -tags lab -count=1 -v -timeout 30m -run "^TestLab\$/./$run" .
+export WINDLASS_LAB_PACKAGES="${packages[*]}" WINDLASS_LAB_TESTS="$run" WINDLASS_LAB_KEEP="$keep"
+exec go test -tags lab -count=1 -v -timeout 30m -run "^TestLab\$" .

@@ -33,11 +33,10 @@ type Machine struct {
 	lines   chan string
 }
 
-// Boot starts the guest and waits until it is up. It is killed at the end of the test, and what its kernel said last is shown when that failed.
+// Boot builds what the guest is to run, starts it and waits until it is up; the caller has a Slot. It is killed at the end of the test, and what its kernel said last is shown when that failed.
 func Boot(t testing.TB, c Config) *Machine {
 	t.Helper()
 	root, initrd := rootDisk(t), initramfs(t, c)
-	slot(t)
 	m := start(t, c, initrd, root)
 	m.Kernel = m.await(t, "guest: up ", bootPatience)
 	return m
