@@ -21,6 +21,13 @@ build: ## build bin/windlass and bin/windlass-shim, both static
 	@mkdir -p bin
 	@$(GOBUILD) -o bin/ ./cmd/windlass ./cmd/windlass-shim
 
+# The second tag is the oldest Ceph whose libraries it is built with and runs with: pacific, quincy, reef, squid or tentacle.
+CEPH_RELEASE ?= pacific
+.PHONY: ceph
+ceph: ## build bin/windlass-ceph, which publishes images to Ceph; it needs a C compiler, librados-dev and librbd-dev
+	@mkdir -p bin
+	@CGO_ENABLED=1 go build -trimpath -buildvcs=false -tags ceph,$(CEPH_RELEASE) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/windlass-ceph
+
 .PHONY: demo
 demo: ## raise a real systemd container from a squashfs and take it down again
 	@test/demo.sh
@@ -70,6 +77,7 @@ generate: ## make swagger/models, swagger/client and swagger/spec from swagger.y
 install: build ## install below DESTDIR and PREFIX, with a systemd unit
 	@install -D -m 0755 bin/windlass $(DESTDIR)$(PREFIX)/bin/windlass
 	@install -D -m 0755 bin/windlass-shim $(DESTDIR)$(PREFIX)/bin/windlass-shim
+	@if [ -e bin/windlass-ceph ]; then install -D -m 0755 bin/windlass-ceph $(DESTDIR)$(PREFIX)/bin/windlass-ceph; fi
 	@install -d -m 0755 $(DESTDIR)$(UNITDIR)
 	@sed 's|@PREFIX@|$(PREFIX)|g' docs/windlass.service >$(DESTDIR)$(UNITDIR)/windlass.service
 	@chmod 0644 $(DESTDIR)$(UNITDIR)/windlass.service

@@ -22,6 +22,8 @@ type CephConfig struct {
 	// Durable makes the OSD keep what was written when it is killed, which takes three seconds longer. Else it keeps its data in memory, and
 	// is not started again after SIGKILL; after SIGTERM it is.
 	Durable bool
+	// Settings are more of ceph.conf, such as osd_client_watch_timeout: "10".
+	Settings map[string]string
 }
 
 // Ceph is a running cluster: monitors and osd.0, with cephx, the pool rbd, and no replicas.

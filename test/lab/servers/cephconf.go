@@ -29,7 +29,8 @@ func (c *Ceph) writeConf() error {
 	return t.Execute(f, struct {
 		FSID, Names, Mons, Dir, Store string
 		Addr                          netip.Addr
-	}{c.fsid, strings.Join(names, ","), strings.Join(mons, ","), c.cfg.Dir, store, c.cfg.Addr})
+		Settings                      map[string]string
+	}{c.fsid, strings.Join(names, ","), strings.Join(mons, ","), c.cfg.Dir, store, c.cfg.Addr, c.cfg.Settings})
 }
 
 const configurationText = `[global]
@@ -64,7 +65,8 @@ mon_allow_pool_size_one = true
 mon_allow_pool_delete = true
 mon_warn_on_pool_no_redundancy = false
 rbd_default_features = 1
-[client]
+{{range $name, $value := .Settings}}{{$name}} = {{$value}}
+{{end}}[client]
 admin_socket =
 log_file =
 [mon]
