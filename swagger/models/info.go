@@ -4,6 +4,8 @@ package models
 
 import (
 	"context"
+	stderrors "errors"
+	"strconv"
 
 	"github.com/go-openapi/errors"
 	"github.com/go-openapi/strfmt"
@@ -32,6 +34,9 @@ type Info struct {
 	// kernel
 	Kernel string `json:"kernel,omitempty"`
 
+	// processes of the daemon that wait in the kernel for storage that does not answer; they end when it does
+	LeftBehind []*LeftBehind `json:"left_behind"`
+
 	// mount kinds
 	MountKinds []string `json:"mount_kinds"`
 
@@ -50,6 +55,10 @@ type Info struct {
 func (m *Info) Validate(formats strfmt.Registry) error {
 	var res []error
 
+	if err := m.validateLeftBehind(formats); err != nil {
+		res = append(res, err)
+	}
+
 	if err := m.validateStarted(formats); err != nil {
 		res = append(res, err)
 	}
@@ -57,6 +66,36 @@ func (m *Info) Validate(formats strfmt.Registry) error {
 	if len(res) > 0 {
 		return errors.CompositeValidationError(res...)
 	}
+	return nil
+}
+
+func (m *Info) validateLeftBehind(formats strfmt.Registry) error {
+	if typeutils.IsZero(m.LeftBehind) { // not required
+		return nil
+	}
+
+	for i := 0; i < len(m.LeftBehind); i++ {
+		if typeutils.IsZero(m.LeftBehind[i]) { // not required
+			continue
+		}
+
+		if m.LeftBehind[i] != nil {
+			if err := m.LeftBehind[i].Validate(formats); err != nil {
+				ve := new(errors.Validation)
+				if stderrors.As(err, &ve) {
+					return ve.ValidateName("left_behind" + "." + strconv.Itoa(i))
+				}
+				ce := new(errors.CompositeError)
+				if stderrors.As(err, &ce) {
+					return ce.ValidateName("left_behind" + "." + strconv.Itoa(i))
+				}
+
+				return err
+			}
+		}
+
+	}
+
 	return nil
 }
 
@@ -72,8 +111,46 @@ func (m *Info) validateStarted(formats strfmt.Registry) error {
 	return nil
 }
 
-// ContextValidate validates this info based on context it is used
-func (m *Info) ContextValidate(_ context.Context, _ strfmt.Registry) error {
+// ContextValidate validate this info based on the context it is used
+func (m *Info) ContextValidate(ctx context.Context, formats strfmt.Registry) error {
+	var res []error
+
+	if err := m.contextValidateLeftBehind(ctx, formats); err != nil {
+		res = append(res, err)
+	}
+
+	if len(res) > 0 {
+		return errors.CompositeValidationError(res...)
+	}
+	return nil
+}
+
+func (m *Info) contextValidateLeftBehind(ctx context.Context, formats strfmt.Registry) error {
+
+	for i := 0; i < len(m.LeftBehind); i++ {
+
+		if m.LeftBehind[i] != nil {
+
+			if typeutils.IsZero(m.LeftBehind[i]) { // not required
+				return nil
+			}
+
+			if err := m.LeftBehind[i].ContextValidate(ctx, formats); err != nil {
+				ve := new(errors.Validation)
+				if stderrors.As(err, &ve) {
+					return ve.ValidateName("left_behind" + "." + strconv.Itoa(i))
+				}
+				ce := new(errors.CompositeError)
+				if stderrors.As(err, &ce) {
+					return ce.ValidateName("left_behind" + "." + strconv.Itoa(i))
+				}
+
+				return err
+			}
+		}
+
+	}
+
 	return nil
 }
 
