@@ -57,6 +57,8 @@ type Config struct {
 	ProbeWait time.Duration
 	// Info is what Chain.Info answers, kinds aside.
 	Info models.Info
+	// LeftBehind tells of the processes that wait for storage that does not answer. It never waits; nil when there are none ever.
+	LeftBehind func() []*models.LeftBehind
 }
 
 // Defaults of Config. A create has to end within 60 s (the wire contract), what it undoes included.

@@ -184,6 +184,9 @@ func (c *Chain) Info() *models.Info {
 	info := c.cfg.Info
 	info.RunDir = string(c.dir)
 	info.AttachKinds, info.MountKinds = sorted(c.cfg.Attach.Kinds()), sorted(c.cfg.Mount.Kinds())
+	if c.cfg.LeftBehind != nil {
+		info.LeftBehind = c.cfg.LeftBehind()
+	}
 	return &info
 }
 

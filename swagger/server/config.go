@@ -24,7 +24,7 @@ type Config struct {
 	Heartbeat     time.Duration // between signs of life on a stream of events; 15 s
 
 	MaxReads   int // requests that list or show, at a time; 512
-	MaxChanges int // requests that change something; 256
+	MaxChanges int // requests that raise something, and as many that take down or stop; 256
 	MaxStreams int // logs, events, exec and wait; 1024
 }
 

@@ -148,7 +148,9 @@ func (f *fakeChain) Counts() map[string]map[string]int {
 	return map[string]map[string]int{"mount": {"ready": 3}}
 }
 
-func (f *fakeChain) Info() *models.Info { return &models.Info{Version: "test"} }
+func (f *fakeChain) Info() *models.Info {
+	return &models.Info{Version: "test", LeftBehind: []*models.LeftBehind{{Pid: 7, What: "unmount /x"}}}
+}
 
 // fakeProcess echoes its input; it ends when its input does, or when it is told to, and says what it was told.
 type fakeProcess struct {

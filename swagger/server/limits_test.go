@@ -149,6 +149,9 @@ func TestListsAnswerWhileCreatesHang(t *testing.T) {
 			t.Errorf("GET %s: %d", path, w.Code)
 		}
 	}
+	if w := ask(s.Handler(), "DELETE", base+"/mount?id=1", "", ""); w.Code != 200 {
+		t.Errorf("DELETE /mount: %d", w.Code)
+	}
 	close(chain.hang)
 	hung.Wait()
 }

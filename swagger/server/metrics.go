@@ -20,6 +20,7 @@ type Metrics struct {
 	steps    *prometheus.HistogramVec
 	objects  *objectCollector
 	chunkfs  *chunkfsCollector
+	left     atomic.Pointer[func() int]
 }
 
 // NewMetrics makes them all, at zero.
@@ -43,9 +44,19 @@ func NewMetrics() *Metrics {
 		objects: &objectCollector{desc: prometheus.NewDesc("windlass_objects", "Objects by kind and state.", []string{"kind", "state"}, nil)},
 		chunkfs: newChunkfsCollector(),
 	}
-	m.registry.MustRegister(m.requests, m.duration, m.inFlight, m.steps, m.objects, m.chunkfs,
+	left := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "windlass_processes_left_behind", Help: "Processes of the daemon that wait in the kernel for storage that does not answer.",
+	}, m.countLeft)
+	m.registry.MustRegister(left, m.requests, m.duration, m.inFlight, m.steps, m.objects, m.chunkfs,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+func (m *Metrics) countLeft() float64 {
+	if count := m.left.Load(); count != nil {
+		return float64((*count)())
+	}
+	return 0
 }
 
 // ObserveStep takes the duration of one change to the node. It may be called from any goroutine.

@@ -18,6 +18,7 @@ type class string
 const (
 	read   class = "read"
 	change class = "change"
+	lower  class = "lower" // what takes down or stops must not wait behind what is raised and hangs
 	stream class = "stream"
 )
 
@@ -45,14 +46,14 @@ func (s *Server) operations() map[string]struct {
 	}{
 		"list_attachments":    {read, s.listAttachments},
 		"attach":              {change, s.attach},
-		"delete_attach":       {change, s.detach},
+		"delete_attach":       {lower, s.detach},
 		"list_mounts":         {read, s.listMounts},
 		"mount":               {change, s.mount},
-		"delete_mount":        {change, s.unmount},
+		"delete_mount":        {lower, s.unmount},
 		"list_containers":     {read, s.listContainers},
 		"create_container":    {change, s.createContainer},
-		"delete_container":    {change, s.deleteContainer},
-		"set_container_state": {change, s.setContainerState},
+		"delete_container":    {lower, s.deleteContainer},
+		"set_container_state": {lower, s.setContainerState},
 		"get_container_log":   {stream, s.containerLog},
 		"exec_container":      {stream, s.exec},
 		"wait_container":      {stream, s.wait},

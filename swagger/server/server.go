@@ -57,6 +57,8 @@ func New(config Config, chain Chain, log *logrus.Logger) (*Server, error) {
 		s.metrics = NewMetrics()
 	}
 	s.metrics.objects.set(chain.Counts)
+	left := func() int { return len(chain.Info().LeftBehind) }
+	s.metrics.left.Store(&left)
 	s.metrics.chunkfs.set(func() []*models.Mount {
 		mounts, _ := chain.Mounts(nil, string(models.MountKindChunkfs)) // it fails for an unknown id only
 		return mounts
@@ -70,6 +72,7 @@ func New(config Config, chain Chain, log *logrus.Logger) (*Server, error) {
 	s.budgets = map[class]*budget{
 		read:   newBudget(config.MaxReads, config.QueueTimeout),
 		change: newBudget(config.MaxChanges, config.QueueTimeout),
+		lower:  newBudget(config.MaxChanges, config.QueueTimeout),
 		stream: newBudget(config.MaxStreams, config.QueueTimeout),
 	}
 	s.streams, s.endAll = context.WithCancel(context.Background())

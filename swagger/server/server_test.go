@@ -337,6 +337,7 @@ func TestMetrics(t *testing.T) {
 	text := ask(s.Handler(), "GET", "/metrics", "", "").Body.String()
 	for _, line := range []string{
 		`windlass_objects{kind="mount",state="ready"} 3`,
+		`windlass_processes_left_behind 1`,
 		`windlass_step_duration_seconds_count{result="error",stage="loopback.configure"} 1`,
 		`windlass_http_requests_total{code="422",method="GET",route="/imageapi/v1/container/{id}/log"} 1`,
 		`windlass_http_requests_total{code="404",method="other",route="none"} 1`,
