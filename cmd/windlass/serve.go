@@ -33,14 +33,14 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer) error {
 		return err
 	}
 	defer c.Close()
-	s, err := newServer(cfg, c, metrics, log)
+	s, err := newServer(cfg, c.Chain, metrics, log)
 	if err != nil {
 		return err
 	}
 	if err := s.Listen(ctx); err != nil {
 		return err
 	}
-	return run(ctx, cfg, s, c, log)
+	return run(ctx, cfg, s, c.Chain, log)
 }
 
 // run serves until ctx ends or a listener fails, then lets the requests that are under way end.

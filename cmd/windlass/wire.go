@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,22 +15,17 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/windlass-hpc/windlass/attach"
-	"github.com/windlass-hpc/windlass/attach/local"
-	"github.com/windlass-hpc/windlass/attach/loop"
 	"github.com/windlass-hpc/windlass/chain"
 	"github.com/windlass-hpc/windlass/chunkfs/control"
 	"github.com/windlass-hpc/windlass/container/linux"
 	"github.com/windlass-hpc/windlass/internal/cli"
 	"github.com/windlass-hpc/windlass/internal/config"
+	"github.com/windlass-hpc/windlass/internal/credential"
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/helper"
 	"github.com/windlass-hpc/windlass/internal/rundir"
 	"github.com/windlass-hpc/windlass/mount"
-	"github.com/windlass-hpc/windlass/mount/bind"
 	"github.com/windlass-hpc/windlass/mount/chunk"
-	"github.com/windlass-hpc/windlass/mount/device"
-	"github.com/windlass-hpc/windlass/mount/overlay"
-	"github.com/windlass-hpc/windlass/mount/tmpfs"
-	"github.com/windlass-hpc/windlass/mount/uri"
 	"github.com/windlass-hpc/windlass/swagger/server"
 )
 
@@ -38,17 +34,6 @@ var version, commit string
 
 func options() cli.Options {
 	return cli.Options{Serve: serve, ServeChunkfs: serveChunkfs, Version: cmp.Or(version, "devel"), Commit: commit}
-}
-
-// attachDrivers is the list of attach drivers.
-func attachDrivers(dir rundir.Dir) *attach.Registry {
-	return attach.NewRegistry(local.New(), loop.New(dir.Instance()))
-}
-
-// mountDrivers is the list of mount drivers.
-func mountDrivers(dir rundir.Dir, cas []*x509.Certificate, chunkfs chunk.Config) *mount.Registry {
-	return mount.NewRegistry(device.New(), bind.New(), overlay.New(), tmpfs.New(), chunk.New(chunkfs),
-		uri.New(uri.Config{Instance: dir.Instance(), ExtraCAs: cas, UserAgent: "windlass/" + cmp.Or(version, "devel")}))
 }
 
 // chunkfsConfig says how the chunkfs server is started: as this program once more, kept by the shim.
@@ -62,8 +47,24 @@ func chunkfsConfig(cfg config.Config, dir rundir.Dir, shim string) (chunk.Config
 	})}, nil
 }
 
+// node is the chain with what belongs to it.
+type node struct {
+	*chain.Chain
+	background []io.Closer // drivers
+}
+
+// Close closes the chain, and then the drivers, which nobody calls any more.
+func (n *node) Close() {
+	if n.Chain != nil {
+		n.Chain.Close()
+	}
+	for _, c := range n.background {
+		_ = c.Close() // whatever it leaves, the next daemon finds
+	}
+}
+
 // openChain makes the chain that the configuration describes and brings it and the node together.
-func openChain(ctx context.Context, cfg config.Config, log *logrus.Logger, onStep chain.StepFunc) (*chain.Chain, error) {
+func openChain(ctx context.Context, cfg config.Config, log *logrus.Logger, onStep chain.StepFunc) (*node, error) {
 	dir := rundir.Dir(cfg.RunDir)
 	cas, err := authorities(cfg.URICA)
 	if err != nil {
@@ -81,11 +82,19 @@ func openChain(ctx context.Context, cfg config.Config, log *logrus.Logger, onSte
 	if err != nil {
 		return nil, err
 	}
-	return chain.Open(ctx, chain.Config{
-		Dir: dir, Attach: attachDrivers(dir), Mount: mountDrivers(dir, cas, chunkfs), Runtime: containers, Log: log, OnStep: onStep,
+	d := drivers{cfg: cfg, dir: dir, helper: helper.New(shim), credentials: credential.Store{Dir: cfg.CredentialsDir}}
+	attaches, mounts := d.attach(), d.mount(cas, chunkfs)
+	n := &node{background: append(closers(attaches), closers(mounts)...)}
+	n.Chain, err = chain.Open(ctx, chain.Config{
+		Dir: dir, Attach: attach.NewRegistry(attaches...), Mount: mount.NewRegistry(mounts...), Runtime: containers, Log: log, OnStep: onStep,
 		CreateTimeout: cfg.CreateTimeout, StepTimeout: cfg.StepTimeout, UndoTimeout: cfg.UndoTimeout,
-		StopTimeout: cfg.StopTimeout, SystemdStopTimeout: cfg.SystemdStopTimeout, Info: info(containers),
+		StopTimeout: cfg.StopTimeout, SystemdStopTimeout: cfg.SystemdStopTimeout, Info: info(containers), LeftBehind: d.leftBehind,
 	})
+	if err != nil {
+		n.Close()
+		return nil, err
+	}
+	return n, nil
 }
 
 func newServer(cfg config.Config, c *chain.Chain, metrics *server.Metrics, log *logrus.Logger) (*server.Server, error) {
