@@ -7,9 +7,12 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/test/lab/control"
 	"github.com/windlass-hpc/windlass/test/lab/netns"
@@ -73,22 +76,24 @@ func TestLab(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) { m.Run(t, c) })
 	}
 	if keep {
-		wait(t)
+		stay(t)
 	}
 	if !t.Failed() {
 		m.Done(t)
 	}
 }
 
-// wait tells how to look around and waits for the end of its standard input.
-func wait(t *testing.T) {
+// stay tells how to look around and stays until it is interrupted: the go command gives tests no standard input.
+func stay(t *testing.T) {
 	inside, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Printf("\nThe lab stays until Enter is pressed. Its network is %s; from another terminal:\n"+
+	fmt.Printf("\nThe lab stays until it is interrupted. Its network is %s; from another terminal:\n"+
 		"  p=$(lsns -t net -n -o PID,NS | awk '$2 == %q {print $1}')\n"+
 		"  nsenter -t $p -n -m -p busybox telnet 10.99.0.2    # a shell in the guest\n"+
 		"  nsenter -t $p -n -m -p                             # on the servers' side, in %s\n", inside, strings.Trim(inside, "net:[]"), dir())
-	_, _ = os.Stdin.Read(make([]byte, 1))
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, unix.SIGINT, unix.SIGTERM)
+	<-interrupted
 }
