@@ -221,7 +221,7 @@ func TestForceEndsAContainerOnDeadStorage(t *testing.T) {
 func TestForceWaitsForAHealthyContainer(t *testing.T) {
 	n := onNode()
 	cfg := storage(n)
-	cfg.AnswerTimeout, cfg.ForceAfter, cfg.StopTimeout = 100*time.Millisecond, 10*time.Millisecond, 700*time.Millisecond
+	cfg.AnswerTimeout, cfg.ForceAfter, cfg.StopTimeout = 2*time.Second, 10*time.Millisecond, 3*time.Second
 	c := openWith(t, n, runDir(t), cfg)
 	v := create(t, c, boxOn(onDevice(rbd())))
 	n.running[v.ID].stubborn = true

@@ -16,7 +16,7 @@ import (
 type fakeChain struct {
 	mu      sync.Mutex
 	err     error         // answered by everything
-	hang    chan struct{} // changes wait for it
+	hang    chan struct{} // changes wait for it, but for Unmount
 	panics  bool
 	mounts  []*models.Mount
 	waits   func(ctx context.Context) (*models.Container, error)
@@ -70,8 +70,8 @@ func (f *fakeChain) Mount(ctx context.Context, spec *models.Mount) (*models.Moun
 	return spec, nil
 }
 
-func (f *fakeChain) Unmount(ctx context.Context, id int64, _ bool) (*models.Mount, error) {
-	return &models.Mount{ID: models.ID(id)}, f.do(ctx)
+func (f *fakeChain) Unmount(_ context.Context, id int64, _ bool) (*models.Mount, error) {
+	return &models.Mount{ID: models.ID(id)}, f.err
 }
 
 func (f *fakeChain) Containers(*int64, *string, string) ([]*models.Container, error) {
