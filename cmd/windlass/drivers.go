@@ -20,6 +20,7 @@ import (
 	"github.com/windlass-hpc/windlass/mount/bind"
 	"github.com/windlass-hpc/windlass/mount/chunk"
 	"github.com/windlass-hpc/windlass/mount/device"
+	"github.com/windlass-hpc/windlass/mount/nfs"
 	"github.com/windlass-hpc/windlass/mount/overlay"
 	"github.com/windlass-hpc/windlass/mount/tmpfs"
 	"github.com/windlass-hpc/windlass/mount/uri"
@@ -50,7 +51,7 @@ func (d drivers) attach() []attach.Driver {
 // mount is the list of mount drivers.
 func (d drivers) mount(cas []*x509.Certificate, chunkfs chunk.Config) []mount.Driver {
 	return []mount.Driver{
-		device.New(), bind.New(), overlay.New(), tmpfs.New(), chunk.New(chunkfs),
+		device.New(), bind.New(), overlay.New(), tmpfs.New(), chunk.New(chunkfs), nfs.New(nfs.Config{Helper: d.helper}),
 		uri.New(uri.Config{Instance: d.dir.Instance(), ExtraCAs: cas, UserAgent: "windlass/" + cmp.Or(version, "devel")}),
 	}
 }
