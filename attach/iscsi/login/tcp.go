@@ -43,14 +43,14 @@ func unreachable(ctx context.Context, address string, err error) error {
 	var dns *net.DNSError
 	var op *net.OpError
 	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return fmt.Errorf("connect to %s: %w", address, ctx.Err())
 	case errors.As(err, &dns) && dns.IsNotFound:
 		err := fault.New(fault.NotFound, "connect to %s: nobody knows the host %s", address, dns.Name)
 		return fault.Hintf(err, "check the name, and this node's resolver (/etc/resolv.conf, /etc/hosts)")
 	case errors.As(err, &dns):
 		err := fault.New(fault.Unavailable, "connect to %s: the name %s cannot be resolved: %s", address, dns.Name, dns.Err)
 		return fault.Hintf(err, "check this node's resolver (/etc/resolv.conf), or give an address")
-	case errors.Is(ctx.Err(), context.Canceled):
-		return fmt.Errorf("connect to %s: %w", address, ctx.Err())
 	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, &op) && op.Timeout():
 		err := fault.New(fault.Timeout, "connect to %s: nobody answers", address)
 		return fault.Hintf(err, "check that the host is up and that no firewall drops what comes to this port")

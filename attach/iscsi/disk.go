@@ -1,0 +1,239 @@
+package iscsi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/attach/iscsi/login"
+	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/loopdev"
+	"github.com/windlass-hpc/windlass/internal/step"
+)
+
+const (
+	// diskWait is how long a LUN may take to become a disk once the session is logged in.
+	diskWait = 30 * time.Second
+	poll     = 5 * time.Millisecond
+	maxPoll  = 100 * time.Millisecond
+)
+
+// takeLUN has the kernel look for the LUN and sets up its disk. It ends when the connection is lost: nobody has the device yet, so there
+// is no point in waiting for the target to come back.
+func (l *link) takeLUN(ctx context.Context, readOnly bool) (disk, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, diskWait, errors.New("the target takes too long"))
+	defer cancel()
+	ctx, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	go func() {
+		select {
+		case why := <-l.session.Lost():
+			lose(errLost{why})
+		case <-ctx.Done():
+		}
+	}()
+	found, err := l.scan(ctx)
+	if err == nil {
+		found, err = l.setUp(ctx, found, readOnly)
+	}
+	var lost errLost
+	if errors.As(context.Cause(ctx), &lost) {
+		err := fault.New(fault.Backend, "%s while LUN %d was looked at", lost.why, l.wanted.lun)
+		return disk{}, fault.Hintf(err, "try again; the target's log may say why")
+	}
+	return found, err
+}
+
+// errLost says why the connection was lost.
+type errLost struct{ why string }
+
+func (e errLost) Error() string { return e.why }
+
+// scan has the kernel look at the one LUN, and waits for its disk.
+func (l *link) scan(ctx context.Context) (disk, error) {
+	err := step.Do(ctx, "iscsi.scan", func(ctx context.Context) error {
+		file := filepath.Join(l.driver.sys, "class/scsi_host", fmt.Sprintf("host%d", l.session.Host), "scan")
+		return l.driver.cfg.Helper.Write(ctx, file, fmt.Appendf(nil, "0 0 %d", kernelLUN(l.wanted.lun)))
+	})
+	if err != nil {
+		return disk{}, fmt.Errorf("have the kernel look for LUN %d: %w", l.wanted.lun, err)
+	}
+	for pause := poll; ; pause = min(2*pause, maxPoll) {
+		s, ok := l.driver.find(l.session.ID)
+		if !ok {
+			return disk{}, fault.New(fault.Backend, "the session has gone while LUN %d was looked at", l.wanted.lun)
+		}
+		dir := s.unit(kernelLUN(l.wanted.lun))
+		if dir == "" {
+			return disk{}, l.noLUN(ctx)
+		}
+		if err := l.isDisk(dir); err != nil {
+			return disk{}, err
+		}
+		if k, ok := readDisk(dir); ok && exists(filepath.Join(dir, "block", k.name, "queue")) {
+			return k, nil
+		}
+		if err := after(ctx, pause); err != nil {
+			return disk{}, fmt.Errorf("wait for the disk of LUN %d: %w", l.wanted.lun, err)
+		}
+	}
+}
+
+// kernelLUN is the number that the kernel has for a LUN: above 255 it holds the way of addressing, flat space, as targets report it (SAM-5,
+// 4.7).
+func kernelLUN(lun int) int {
+	if lun > 255 {
+		return lun | 0x4000
+	}
+	return lun
+}
+
+// noLUN is the error for a LUN that the target does not have. It says which it has.
+func (l *link) noLUN(ctx context.Context) error {
+	text := fmt.Sprintf("%s has no LUN %d", l.wanted.target, l.wanted.lun)
+	auth, err := l.driver.auth(l.wanted)
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		var all []int
+		all, err = login.LUNs(ctx, l.portal.Address(), login.Config{Initiator: l.wanted.initiator, Target: l.wanted.target, Auth: auth})
+		if err == nil {
+			text += ", only " + strings.Trim(strings.ReplaceAll(fmt.Sprint(all), " ", ", "), "[]")
+			if len(all) == 0 {
+				text = fmt.Sprintf("%s has no LUN at all for %s", l.wanted.target, l.wanted.initiator)
+			}
+		}
+	}
+	return fault.Hintf(fault.New(fault.NotFound, "%s", text), "check lun, and what the target exports to this initiator")
+}
+
+// isDisk fails for a LUN that is something else.
+func (l *link) isDisk(dir string) error {
+	kind := attribute(dir, "type")
+	switch kind {
+	case "", "0", "5", "7", "14": // not told yet; disks, CDs, optical memory, simple disks
+		return nil
+	}
+	what := map[string]string{"1": "a tape", "3": "a processor", "8": "a changer", "12": "a storage controller", "13": "an enclosure"}[kind]
+	if what == "" {
+		what = "something else"
+	}
+	err := fault.New(fault.Invalid, "LUN %d of %s is no disk but %s (SCSI type %s)", l.wanted.lun, l.wanted.target, what, kind)
+	return fault.Hintf(err, "many targets have a controller as LUN 0 and disks from LUN 1 on")
+}
+
+// setUp gives the disk its node, scheduler and depth, and makes it read-only where it is asked for.
+func (l *link) setUp(ctx context.Context, k disk, readOnly bool) (disk, error) {
+	if err := loopdev.MakeNode(ctx, k.path(), k.devnum); err != nil {
+		return disk{}, err
+	}
+	err := step.Do(ctx, "iscsi.configure", func(ctx context.Context) error {
+		if err := l.setDepth(ctx, k); err != nil {
+			return err
+		}
+		if err := l.setScheduler(ctx, k); err != nil {
+			return err
+		}
+		if readOnly && !k.readOnly {
+			return l.setReadOnly(ctx, k)
+		}
+		return nil
+	})
+	if err != nil {
+		return disk{}, fmt.Errorf("set up %s: %w", k.path(), err)
+	}
+	now, ok := readDisk(k.dir)
+	if !ok {
+		return disk{}, fault.New(fault.Backend, "%s has gone while it was set up", k.path())
+	}
+	return now, nil
+}
+
+func (l *link) setDepth(ctx context.Context, k disk) error {
+	want := number(int(l.wanted.depth))
+	if attribute(k.dir, "queue_depth") == want {
+		return nil
+	}
+	return l.driver.cfg.Helper.Write(ctx, filepath.Join(k.dir, "queue_depth"), []byte(want))
+}
+
+// setScheduler chooses the I/O scheduler. The kernel may load it when it is asked for by name.
+func (l *link) setScheduler(ctx context.Context, k disk) error {
+	file := filepath.Join(k.dir, "block", k.name, "queue/scheduler")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	available := strings.TrimSpace(string(b))
+	if strings.Contains(" "+available+" ", " ["+l.wanted.scheduler+"] ") {
+		return nil
+	}
+	err = l.driver.cfg.Helper.Write(ctx, file, []byte(l.wanted.scheduler))
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		if !l.wanted.schedulerAsked {
+			return nil // the default of ours that this kernel does not have
+		}
+		err := fault.New(fault.Invalid, "iscsi.scheduler: the kernel has no I/O scheduler %s for this disk, only %s",
+			l.wanted.scheduler, strings.NewReplacer("[", "", "]", "", " ", ", ").Replace(available))
+		return fault.Hintf(err, "leave scheduler out, or load the module that has it")
+	}
+	return err
+}
+
+func (l *link) setReadOnly(ctx context.Context, k disk) error {
+	f, err := openDisk(ctx, k, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.BLKROSET, 1); err != nil {
+		return os.NewSyscallError("BLKROSET", err)
+	}
+	return nil
+}
+
+// openDisk opens a disk read-only, with more flags. A target that is silent can make the kernel hold the call up: when ctx ends first, the
+// file is closed when it is open at last.
+func openDisk(ctx context.Context, k disk, flags int) (*os.File, error) {
+	type opened struct {
+		f   *os.File
+		err error
+	}
+	done := make(chan opened)
+	go func() {
+		fd, err := unix.Open(k.path(), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|flags, 0)
+		var f *os.File
+		if err == nil {
+			f = os.NewFile(uintptr(fd), k.path())
+			var st unix.Stat_t
+			if err = unix.Fstat(fd, &st); err == nil && uint64(st.Rdev) != k.devnum {
+				err = unix.ENXIO
+			}
+		}
+		select {
+		case done <- opened{f, err}:
+		case <-ctx.Done():
+			if f != nil {
+				f.Close()
+			}
+		}
+	}()
+	select {
+	case o := <-done:
+		if o.err != nil {
+			if o.f != nil {
+				o.f.Close()
+			}
+			return nil, &os.PathError{Op: "open", Path: k.path(), Err: o.err}
+		}
+		return o.f, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("open %s: %w", k.path(), ctx.Err())
+	}
+}

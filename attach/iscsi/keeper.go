@@ -1,0 +1,160 @@
+package iscsi
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/windlass-hpc/windlass/attach"
+	"github.com/windlass-hpc/windlass/attach/iscsi/netlink"
+	"github.com/windlass-hpc/windlass/internal/step"
+)
+
+const (
+	// The pauses between attempts to log in again: doubled each time, up to the last one. The first one is there because a target that
+	// has lost us may need a moment as well.
+	firstPause, lastPause = 500 * time.Millisecond, 10 * time.Second
+	// lookEvery is how often a session is looked at when nothing is heard of it, in case that something was not heard.
+	lookEvery = 5 * time.Second
+)
+
+// keeper keeps one session logged in.
+type keeper struct {
+	id   attach.ID
+	link *link
+	stop context.CancelFunc
+	done chan struct{}
+
+	mu         sync.Mutex
+	portal     string
+	recoveries int64
+	lost       time.Time // when the connection was lost; zero while there is one
+	why        string    // why it was lost, or why it could not be won again
+}
+
+// keep has the session kept from now on.
+func (d *Driver) keep(k *keeper) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ctx, stop := context.WithCancel(d.running)
+	k.stop, k.done, k.portal = stop, make(chan struct{}), k.link.portal.Address()
+	d.keepers[k.id] = k
+	go k.run(ctx)
+}
+
+// adopt keeps a session that is there already, unless it is kept.
+func (d *Driver) adopt(_ context.Context, id attach.ID, w wanted, s session) error {
+	kernel, err := d.open()
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	k := d.keepers[id]
+	d.mu.Unlock()
+	if k != nil && k.link.session.ID == s.id {
+		return nil
+	}
+	if k != nil {
+		d.forget(id)
+	}
+	l := &link{driver: d, id: id, wanted: w, kernel: kernel, session: kernel.Listen(s.id, s.host), bound: true, portal: s.place()}
+	d.keep(&keeper{id: id, link: l})
+	return nil
+}
+
+// forget gives up keeping the session of id, and waits until nothing is done to it any more.
+func (d *Driver) forget(id attach.ID) {
+	d.mu.Lock()
+	k := d.keepers[id]
+	delete(d.keepers, id)
+	delete(d.facts, id)
+	d.mu.Unlock()
+	if k != nil {
+		k.stop()
+		<-k.done
+	}
+}
+
+func (k *keeper) run(ctx context.Context) {
+	defer close(k.done)
+	defer k.link.session.Close()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		s, there := k.link.driver.find(k.link.session.ID)
+		if !there {
+			return
+		}
+		if s.state != loggedIn {
+			k.recover(ctx, "the session is "+s.state)
+		}
+		select {
+		case why := <-k.link.session.Lost():
+			k.recover(ctx, why)
+		case <-k.link.session.Woken():
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// recover logs in again and again until it works, or the session has gone.
+func (k *keeper) recover(ctx context.Context, why string) {
+	d := k.link.driver
+	began := time.Now()
+	k.note(began, why)
+	log := d.cfg.Log.WithField("obj", int64(k.id)).WithField("driver", "iscsi").WithField("target", k.link.wanted.target)
+	log.Warnf("the session is lost: %s; it will be logged in again", why)
+	// Kernels before 5.7 leave it to us to make readers wait.
+	if quick, cancel := soon(ctx); true {
+		_ = k.link.session.Stop(quick, netlink.Recover)
+		cancel()
+	}
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		if after(ctx, jitter(pause)) != nil {
+			return
+		}
+		if _, there := d.find(k.link.session.ID); !there {
+			return
+		}
+		err := step.Do(ctx, "iscsi.recover", k.link.login)
+		if ctx.Err() != nil {
+			return
+		}
+		if err == nil {
+			break
+		}
+		k.note(began, err.Error())
+	}
+	_ = k.link.note(ctx) // it may be at another address now
+	k.mu.Lock()
+	k.lost, k.why, k.portal = time.Time{}, "", k.link.portal.Address()
+	k.recoveries++
+	k.mu.Unlock()
+	log.Warnf("the session is logged in again after %s", time.Since(began).Round(time.Millisecond))
+}
+
+func (k *keeper) note(since time.Time, why string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.lost, k.why = since, why
+}
+
+// jitter is the pause, give or take a fifth, so that many nodes do not come all at once.
+func jitter(pause time.Duration) time.Duration {
+	return pause*4/5 + rand.N(pause*2/5)
+}
+
+// trouble is empty when all is well.
+func (k *keeper) trouble(now time.Time) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.lost.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf(stuck+"the session with %s at %s is lost since %s: %s; trying again",
+		k.link.wanted.target, k.portal, now.Sub(k.lost).Round(time.Second), k.why)
+}

@@ -1,0 +1,116 @@
+package netlink
+
+import (
+	"bytes"
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/u-root/iscsinl"
+
+	"github.com/windlass-hpc/windlass/attach/iscsi/login"
+)
+
+// read takes in everything until the socket is closed.
+func (k *Kernel) read() {
+	defer close(k.closed)
+	raw, err := k.sock.SyscallConn()
+	if err != nil {
+		return
+	}
+	b := make([]byte, datagram)
+	for {
+		var n int
+		var from unix.Sockaddr
+		var got error
+		err := raw.Read(func(fd uintptr) bool {
+			n, from, got = unix.Recvfrom(int(fd), b, 0)
+			return !errors.Is(got, unix.EAGAIN)
+		})
+		switch {
+		case err != nil:
+			return // closed
+		case errors.Is(got, unix.EINTR):
+		case errors.Is(got, unix.ENOBUFS):
+			k.resync()
+		case got != nil:
+			return
+		default:
+			if sender, ok := from.(*unix.SockaddrNetlink); ok && sender.Pid == 0 { // the kernel, and nobody who makes believe
+				k.take(bytes.Clone(b[:n]))
+			}
+		}
+	}
+}
+
+// take hands on what one datagram holds. It never waits.
+func (k *Kernel) take(b []byte) {
+	all, err := parse(b)
+	if err != nil {
+		k.resync()
+	}
+	for _, e := range all {
+		if e.reply {
+			select {
+			case k.replies <- e:
+			default: // nobody asks: the asker has given up
+			}
+			continue
+		}
+		k.dispatch(e)
+	}
+}
+
+func (k *Kernel) dispatch(e event) {
+	sid := e.answer32(0)
+	if e.kind == keventDestroySession {
+		sid = e.answer32(1) // behind the host's number
+	}
+	k.mu.Lock()
+	s := k.listeners[sid]
+	k.mu.Unlock()
+	if s == nil {
+		return
+	}
+	switch e.kind {
+	case iscsinl.ISCSI_KEVENT_RECV_PDU:
+		p, err := login.ParsePDU(e.payload())
+		if err != nil {
+			s.lose("the kernel hands over what is no PDU: " + err.Error())
+			return
+		}
+		select {
+		case s.pdus <- p:
+		default:
+			s.lose("more PDUs than anybody waits for")
+		}
+	case iscsinl.ISCSI_KEVENT_CONN_ERROR:
+		s.lose(reason(iscsinl.IscsiErr(e.answer32(2))))
+	case keventUnbindSession, keventDestroySession:
+		s.wake()
+	}
+}
+
+// resync is for when events were lost, since there were more than the socket holds: everybody looks for himself.
+func (k *Kernel) resync() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, s := range k.listeners {
+		s.wake()
+	}
+}
+
+// reason says why a connection was lost.
+func reason(err iscsinl.IscsiErr) string {
+	switch err {
+	case iscsinl.ISCSI_ERR_TCP_CONN_CLOSE:
+		return "the target has closed the connection"
+	case iscsinl.ISCSI_ERR_NOP_TIMEDOUT:
+		return "the target does not answer pings"
+	case iscsinl.ISCSI_ERR_HDR_DGST, iscsinl.ISCSI_ERR_DATA_DGST:
+		return "a checksum is wrong (" + err.String() + ")"
+	case iscsinl.ISCSI_ERR_SCSI_EH_SESSION_RST:
+		return "a command was not answered, so the kernel starts anew"
+	}
+	return "the connection failed (" + err.String() + ")"
+}

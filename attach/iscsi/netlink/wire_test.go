@@ -1,0 +1,105 @@
+package netlink
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/u-root/iscsinl"
+
+	"github.com/windlass-hpc/windlass/attach/iscsi/login"
+)
+
+// message is one as the kernel sends it.
+func message(netlinkType uint16, kind iscsinl.IscsiEvent, payload []byte, answer ...uint32) []byte {
+	b := request(kind, 1, payload)
+	binary.NativeEndian.PutUint16(b[4:], netlinkType)
+	for i, word := range answer {
+		binary.NativeEndian.PutUint32(b[headerLen+offAnswer+4*i:], word)
+	}
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+func TestParse(t *testing.T) {
+	failed := message(uint16(iscsinl.ISCSI_UEVENT_BIND_CONN), iscsinl.ISCSI_KEVENT_IF_ERROR, nil)
+	number := -int32(unix.ENOTCONN)
+	binary.NativeEndian.PutUint32(failed[headerLen+offError:], uint32(number))
+	all, err := parse(append(failed, message(0, iscsinl.ISCSI_KEVENT_CONN_ERROR, []byte("abc"), 7, 0, 1020)...))
+	if err != nil || len(all) != 2 {
+		t.Fatalf("%+v, %v", all, err)
+	}
+	if e := all[0]; !e.reply || e.errno != unix.ENOTCONN {
+		t.Errorf("the answer is %+v", e)
+	}
+	if e := all[1]; e.reply || e.kind != iscsinl.ISCSI_KEVENT_CONN_ERROR || e.answer32(0) != 7 || e.answer32(2) != 1020 || string(e.payload()) != "abc" {
+		t.Errorf("the event is %+v", e)
+	}
+}
+
+// listening is a Kernel without a socket, which hears what take is given.
+func listening(sids ...uint32) (*Kernel, []*Session) {
+	k := &Kernel{replies: make(chan event, 1), closed: make(chan struct{}), listeners: map[uint32]*Session{}}
+	var all []*Session
+	for _, sid := range sids {
+		all = append(all, k.Listen(sid, sid+100))
+	}
+	return k, all
+}
+
+func TestEventsReachTheirSession(t *testing.T) {
+	k, s := listening(1, 2)
+	pdu := make([]byte, login.HeaderLen+5)
+	pdu[0], pdu[7] = byte(login.OpLoginResponse), 5
+	copy(pdu[login.HeaderLen:], "hello")
+	k.take(message(0, iscsinl.ISCSI_KEVENT_RECV_PDU, pdu, 2, 0))
+	k.take(message(0, iscsinl.ISCSI_KEVENT_CONN_ERROR, nil, 2, 0, iscsinl.ISCSI_ERR_TCP_CONN_CLOSE))
+	k.take(message(0, iscsinl.ISCSI_KEVENT_CONN_ERROR, nil, 9, 0, iscsinl.ISCSI_ERR_TCP_CONN_CLOSE)) // nobody's
+	k.take(message(0, keventDestroySession, nil, 101, 1))
+	if p, err := s[1].Receive(t.Context()); err != nil || string(p.Data) != "hello" {
+		t.Errorf("%q, %v", p.Data, err)
+	}
+	if _, err := s[1].Receive(t.Context()); err == nil || err.Error() != "the target has closed the connection" {
+		t.Errorf("after the connection was lost: %v", err)
+	}
+	select {
+	case <-s[0].Woken():
+	default:
+		t.Error("session 1 has not heard that it is gone")
+	}
+	if len(s[0].pdus)+len(s[0].lost)+len(s[1].woken) != 0 {
+		t.Error("something went to the wrong session")
+	}
+}
+
+// TestNobodyHoldsUpTheReader: a session that takes nothing loses its own events.
+func TestNobodyHoldsUpTheReader(t *testing.T) {
+	k, s := listening(1, 2)
+	pdu := make([]byte, login.HeaderLen)
+	for range 100 {
+		k.take(message(0, iscsinl.ISCSI_KEVENT_RECV_PDU, pdu, 1, 0))
+	}
+	k.take(message(0, iscsinl.ISCSI_KEVENT_RECV_PDU, pdu, 2, 0))
+	if len(s[1].pdus) != 1 || len(s[0].lost) != 1 {
+		t.Errorf("the other has %d PDUs; the one knows of %d losses", len(s[1].pdus), len(s[0].lost))
+	}
+	k.resync()
+	for i, s := range s {
+		if len(s.woken) != 1 {
+			t.Errorf("session %d does not look for itself after events were lost", i+1)
+		}
+	}
+}
+
+func FuzzTake(f *testing.F) {
+	f.Add(message(0, iscsinl.ISCSI_KEVENT_RECV_PDU, make([]byte, 60), 1, 0))
+	f.Add(append(message(12, iscsinl.ISCSI_KEVENT_IF_ERROR, nil), message(0, keventDestroySession, nil, 101, 1)...))
+	f.Add([]byte{255, 255, 255, 255, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		k, _ := listening(1)
+		k.take(b)
+	})
+}

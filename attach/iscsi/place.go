@@ -1,0 +1,157 @@
+package iscsi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/windlass-hpc/windlass/attach/iscsi/login"
+	"github.com/windlass-hpc/windlass/internal/fault"
+)
+
+// minTry is the least time that an address gets when there are several.
+const minTry = 2 * time.Second
+
+// places gives the addresses to try, in turn.
+func (l *link) places(ctx context.Context, auth login.Auth) ([]login.Portal, error) {
+	w := l.wanted
+	if !w.discover {
+		return login.Resolve(ctx, w.place)
+	}
+	targets, err := login.Discover(ctx, w.place.Address(), w.initiator, auth)
+	if fault.Is(err, fault.Forbidden) && auth.CHAP != nil {
+		// Discovery and target may have secrets of their own; many hosts want none for discovery.
+		var open error
+		if targets, open = login.Discover(ctx, w.place.Address(), w.initiator, login.Auth{}); open == nil {
+			err = nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, t := range targets {
+		if t.Name == w.target {
+			return resolveAll(ctx, t.Portals)
+		}
+		names = append(names, t.Name)
+	}
+	return nil, unknown(w, names)
+}
+
+// unknown is the error for a target that the host does not tell of.
+func unknown(w wanted, names []string) error {
+	const most = 8
+	has := "it shows none to " + w.initiator
+	if len(names) > most {
+		has = fmt.Sprintf("it has %s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	} else if len(names) > 0 {
+		has = "it has " + strings.Join(names, ", ")
+	}
+	err := fault.New(fault.NotFound, "%s tells of no target %s: %s", w.place.Address(), w.target, has)
+	return fault.Hintf(err, "check the name; the target may also be closed to this initiator (an ACL)")
+}
+
+// resolveAll resolves portals; those that cannot be are left out where others can.
+func resolveAll(ctx context.Context, portals []login.Portal) ([]login.Portal, error) {
+	var all []login.Portal
+	var first error
+	for _, p := range portals {
+		found, err := login.Resolve(ctx, p)
+		if err != nil && first == nil {
+			first = err
+		}
+		all = append(all, found...)
+	}
+	if len(all) == 0 {
+		return nil, first
+	}
+	return all, nil
+}
+
+// tryEach logs in at the first address that lets us, and follows the target where it sends us.
+func (l *link) tryEach(ctx context.Context, places []login.Portal, auth login.Auth) error {
+	var failed []error
+	redirects := 0
+	for n := 0; n < len(places); n++ {
+		err := l.try(ctx, places[n], len(places)-n, auth)
+		if err == nil {
+			l.portal = places[n]
+			return nil
+		}
+		if to, moved := login.Redirected(err); moved {
+			if redirects++; redirects > login.MaxRedirects {
+				return login.TooFar()
+			}
+			there, rerr := login.Resolve(ctx, to)
+			if rerr == nil {
+				places = append(places[:n+1:n+1], append(there, places[n+1:]...)...)
+				continue
+			}
+			err = rerr
+		}
+		failed = append(failed, err)
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return err
+		}
+		if ctx.Err() != nil || final(err) {
+			break
+		}
+	}
+	return oneOf(failed)
+}
+
+// final says whether other addresses would answer the same.
+func final(err error) bool {
+	switch fault.KindOf(err) {
+	case fault.Forbidden, fault.Invalid, fault.Unsupported, fault.Internal:
+		return true
+	}
+	return false
+}
+
+// oneOf makes one error of those of several addresses. The kind and the hint are those of the one that got farthest: a target's own word
+// says more than a port that is closed.
+func oneOf(failed []error) error {
+	if len(failed) == 1 {
+		return failed[0]
+	}
+	chosen := failed[0]
+	texts := make([]string, len(failed))
+	for i, err := range failed {
+		texts[i] = err.Error()
+		var status *login.StatusError
+		if errors.As(err, &status) {
+			chosen = err
+		}
+	}
+	err := fault.New(fault.KindOf(chosen), "%d addresses were tried: %s", len(failed), strings.Join(texts, "; "))
+	if hint := fault.HintOf(chosen); hint != "" {
+		err = fault.Hintf(err, "%s", hint)
+	}
+	return err
+}
+
+// try logs in at one address; left says how many there are from this one on, which share the time.
+func (l *link) try(ctx context.Context, place login.Portal, left int, auth login.Auth) error {
+	if deadline, ok := ctx.Deadline(); ok && left > 1 {
+		share := max(time.Until(deadline)/time.Duration(left), minTry)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, share)
+		defer cancel()
+	}
+	conn, err := login.Connect(ctx, place.Address())
+	if err != nil {
+		return err
+	}
+	defer conn.Close() // the kernel has it by then, or nobody
+	if err := l.join(ctx, conn, place); err != nil {
+		return err
+	}
+	if err := l.negotiate(ctx, auth); err != nil {
+		return fault.New(fault.KindOf(err), "log in at %s: %w", place.Address(), err)
+	}
+	return nil
+}
