@@ -1,0 +1,53 @@
+package lab
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+)
+
+// tree makes a module with two packages, of which one has tests for the lab.
+func tree(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	for file, text := range map[string]string{
+		"attach/rbd/map_lab_test.go":   "package rbd\nfunc TestMap(t *testing.T) {}\n",
+		"attach/rbd/line_test.go":      "package rbd\nfunc TestLine(t *testing.T) {}\nfunc TestLines(t *testing.T) {\n\tt.Run(`func TestNot(t`, nil)\n}\nfunc helper() {}\n",
+		"attach/iscsi/login_test.go":   "package iscsi\nfunc TestLogin(t *testing.T) {}\n",
+		"attach/other/any_lab_test.go": "package other\nfunc TestAny(t *testing.T) {}\n",
+	} {
+		path := filepath.Join(root, file)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+func TestCases(t *testing.T) {
+	root := tree(t)
+	cases := Cases(root, nil, "")
+	if len(cases) != 1 || cases[0].Pkg != "attach/rbd" || cases[0].Name != "attach_rbd" {
+		t.Fatalf("of what is in the list, attach/rbd alone has tests for the lab; got %v", cases)
+	}
+	skip := regexp.MustCompile(cases[0].Skip)
+	for name, skipped := range map[string]bool{"TestLine": true, "TestLines": true, "TestMap": false, "TestNot": false, "TestLineX": false} {
+		if skip.MatchString(name) != skipped {
+			t.Errorf("%s: skipped is %v", name, !skipped)
+		}
+	}
+	if cases := Cases(root, []string{"attach/other"}, "TestA|TestB"); len(cases) != 1 || cases[0].Run != "TestA|TestB" || cases[0].Skip != "" {
+		t.Errorf("a package that is not in the list: %+v", cases)
+	}
+}
+
+func TestMasked(t *testing.T) {
+	const text = "auth: key AQDXkR9nAAAAABAAZ3OYkoF0bDqBM0Gyuc1nVg== of client.admin"
+	if got := masked([]byte(text)); got != "auth: key *** of client.admin" {
+		t.Error(got)
+	}
+}
