@@ -35,7 +35,7 @@ type Info struct {
 	Kernel string `json:"kernel,omitempty"`
 
 	// processes of the daemon that wait in the kernel for storage that does not answer; they end when it does
-	LeftBehind []*LeftBehind `json:"left_behind"`
+	LeftBehind []*LeftBehind `json:"left_behind,omitempty"`
 
 	// mount kinds
 	MountKinds []string `json:"mount_kinds"`
