@@ -8,16 +8,17 @@ import (
 
 func (a *app) attachCommand() *cobra.Command {
 	cmd := a.specCommand(&cobra.Command{
-		Use:   "attach [loopback|local] …",
+		Use:   "attach [loopback|local|rbd|iscsi] …",
 		Short: "Attach a block device",
-		Long: `Attach a block device: a file by a loop device, a device of this node, or whatever a definition in a file says.
-The attachment stays until "windlass rm".`,
+		Long: `Attach a block device: a file by a loop device, a device of this node, an image of a Ceph cluster, a LUN of an iSCSI target, or
+whatever a definition in a file says. The attachment stays until "windlass rm".`,
 		Example: `  windlass attach loopback /images/debian.sqsh
   windlass attach local /dev/disk/by-label/scratch
+  windlass attach rbd rbd/debian@v1 --monitor 10.0.0.1 --name node --credential ceph-node
   windlass attach -f rbd.yaml
   echo '{"kind":"local","local":{"path":"/dev/sdb"}}' | windlass attach -f -`,
 	}, func() object { return &models.Attach{} })
-	cmd.AddCommand(a.attachLoopbackCommand(), a.attachLocalCommand())
+	cmd.AddCommand(a.attachLoopbackCommand(), a.attachLocalCommand(), a.attachRbdCommand(), a.attachIscsiCommand())
 	return cmd
 }
 

@@ -65,6 +65,19 @@ func TestWhatIsAskedOfTheDaemon(t *testing.T) {
 		"chunkfs, all": {"mount chunkfs https://h/s#n --origin /srv/s --mode lazy --verify off --prefetch all --role ssh --bandwidth 1M --pin --username me --password-file " + password + " --digest blake3:x", "",
 			`POST /mount {"chunkfs":{"bandwidth":1048576,"digest":"blake3:x","image":"n","mode":"lazy","origins":[{"password":"hush","url":"https://h/s","username":"me"},` +
 				`{"password":"hush","url":"/srv/s","username":"me"}],"pin":true,"prefetch":"all","role":"ssh","verify":"off"},"kind":"chunkfs"}`},
+		"rbd": {"attach rbd rbd/debian@v1 --monitor a,b:6789", "", `POST /attach {"kind":"rbd","rbd":{"image":"debian","monitors":["a","b:6789"],"pool":"rbd","snapshot":"v1"}}`},
+		"rbd, all": {"attach rbd p/ns/i --monitor a --monitor [fd00::1]:3300 --name me --ro --secret-file " + password + " --option exclusive --option notrim=true --option queue_depth=64 --option osd_request_timeout=0 --option ms_mode=secure", "",
+			`POST /attach {"kind":"rbd","rbd":{"image":"i","monitors":["a","[fd00::1]:3300"],"options":{"exclusive":true,"ms_mode":"secure","name":"me","namespace":"ns","notrim":true,` +
+				`"osd_request_timeout":0,"queue_depth":64,"ro":true,"secret":"hush"},"pool":"p"}}`},
+		"rbd, stdin":      {"attach rbd p/i --monitor a --secret-file -", "key\n", `POST /attach {"kind":"rbd","rbd":{"image":"i","monitors":["a"],"options":{"secret":"key"},"pool":"p"}}`},
+		"rbd, credential": {"attach rbd p/i --monitor a --credential c --ro=false", "", `POST /attach {"kind":"rbd","rbd":{"image":"i","monitors":["a"],"options":{"credential":"c","rw":true},"pool":"p"}}`},
+		"iscsi":           {"attach iscsi iqn.t --host h --initiator iqn.i", "", `POST /attach {"iscsi":{"host":"h","initiator":"iqn.i","target":"iqn.t"},"kind":"iscsi"}`},
+		"iscsi, all": {"attach iscsi iqn.t --host [fd00::5]:3261 --initiator iqn.i --lun 0 --discover --header-digest crc32c --data-digest none --login-timeout 20s --recovery-timeout 0s --queue-depth 8 --max-commands 64 --scheduler none " +
+			"--chap-user me --chap-secret-file " + password + " --mutual-chap-user you --mutual-chap-credential c", "",
+			`POST /attach {"iscsi":{"chap":{"secret":"hush","user":"me"},"data_digest":"none","discover":true,"header_digest":"crc32c","host":"fd00::5","initiator":"iqn.i","login_timeout":20,"lun":0,` +
+				`"max_comands":64,"mutual_chap":{"credential":"c","user":"you"},"port":3261,"queue_depth":8,"recovery_timeout":0,"scheduler":"none","target":"iqn.t"},"kind":"iscsi"}`},
+		"nfs":          {"mount nfs head:/images", "", `POST /mount {"kind":"nfs","nfs":{"host":"head","options":null,"path":"/images"}}`},
+		"nfs, all":     {"mount nfs [fd00::5]:/a:/b --ro --version 4.1 --option soft --option timeo=50,nconnect=2", "", `POST /mount {"kind":"nfs","nfs":{"host":"fd00::5","options":["soft","timeo=50,nconnect=2"],"path":"/a:/b","ro":true,"version":"4.1"}}`},
 		"mount, stdin": {"mount -f -", `{"kind":"bind","bind":{"path":"/a","base":"root"}}`, `POST /mount {"bind":{"base":"root","path":"/a"},"kind":"bind"}`},
 
 		"run":             {"run -d --image /a.sqsh", "", container(`"command":"/sbin/init"`, loop("/a.sqsh")) + `,"systemd":true}`},
@@ -74,6 +87,14 @@ func TestWhatIsAskedOfTheDaemon(t *testing.T) {
 		"run a device":    {"run -d -t erofs --image /dev/sdb true", "", container(`"command":"true"`, `{"attach":{"attach":{"kind":"local","local":{"path":"/dev/sdb"}},"fs_type":"erofs","mount_options":null},"kind":"attach"}`) + `}`},
 		"run a URL":       {"run -d --image http://h/a true", "", container(`"command":"true"`, `{"kind":"uri","uri":{"uri":"http://h/a"}}`) + `}`},
 		"run chunkfs":     {"run -d --image chunkfs+http://h/s#a true", "", container(`"command":"true"`, `{"chunkfs":{"image":"a","origins":[{"url":"http://h/s"}]},"kind":"chunkfs"}`) + `}`},
+		"run rbd": {"run -d --image rbd:p/i@s?monitor=a,b&name=me&credential=c&exclusive true", "", container(`"command":"true"`,
+			`{"attach":{"attach":{"kind":"rbd","rbd":{"image":"i","monitors":["a","b"],"options":{"credential":"c","exclusive":true,"name":"me"},"pool":"p","snapshot":"s"}},"fs_type":"squashfs","mount_options":null},"kind":"attach"}`) + `}`},
+		"run iscsi": {"run -d -t erofs --image iscsi://h:3261/iqn.t/1?initiator=iqn.i&user=me&credential=c&queue_depth=8 true", "", container(`"command":"true"`,
+			`{"attach":{"attach":{"iscsi":{"chap":{"credential":"c","user":"me"},"host":"h","initiator":"iqn.i","lun":1,"port":3261,"queue_depth":8,"target":"iqn.t"},"kind":"iscsi"},"fs_type":"erofs","mount_options":null},"kind":"attach"}`) + `}`},
+		"run nfs": {"run -d --image nfs:head:/images/debian?version=3&nconnect=2&soft true", "", container(`"command":"true"`,
+			`{"kind":"nfs","nfs":{"host":"head","options":["nconnect=2","soft"],"path":"/images/debian","ro":true,"version":"3"}}`) + `}`},
+		"run a file on nfs": {"run -d --image nfs:head:/images/a.sqsh true", "", container(`"command":"true"`,
+			`{"attach":{"attach":{"kind":"loopback","loopback":{"base":"mount","mount":{"kind":"nfs","nfs":{"host":"head","options":null,"path":"/images","ro":true}},"path":"a.sqsh"}},"fs_type":"squashfs","mount_options":null},"kind":"attach"}`) + `}`},
 		"run, all": {"run -d --name n --hostname h -u me:us -w /w -e A=1 -e B=x=y -e FROM -e NONE -l role=web --bind /s:/t:ro,recursive --memory 1G --cpus 1.5 --pids 9 --namespace net,user --stop-timeout 1500ms --image /a.sqsh true", "",
 			`POST /container {"binds":[{"recursive":true,"ro":true,"source":"/s","target":"/t"}],"command":"true","env":{"A":"1","B":"x=y","FROM":"here"},"hostname":"h","labels":{"role":"web"},` +
 				`"limits":{"cpu":1.5,"memory":1073741824,"pids":9},"mount":{"kind":"overlay","overlay":{"lower":[` + loop("/a.sqsh") + `]}},"name":"n","namespaces":["net","user"],"state":"running","stop_timeout":2,"user":"me:us","working_dir":"/w"}`},

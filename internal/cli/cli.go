@@ -124,7 +124,7 @@ after images by itself.`,
 	group(root, "raise", a.attachCommand(), a.mountCommand(), a.runCommand(), a.rmCommand())
 	group(root, "life", a.execCommand(), a.startCommand(), a.stopCommand(), a.pauseCommand(), a.resumeCommand(), a.waitCommand())
 	group(root, "images", a.imageCommand())
-	group(root, "look", a.psCommand(), a.inspectCommand(), a.treeCommand(), a.logsCommand(), a.eventsCommand())
+	group(root, "look", a.psCommand(), a.inspectCommand(), a.treeCommand(), a.logsCommand(), a.eventsCommand(), a.iscsiCommand())
 	group(root, "service", a.serveCommand(), a.configCommand(), a.versionCommand())
 	root.AddCommand(exitCodesTopic(), a.chunkfsCommand())
 	root.SetCompletionCommandGroupID("service")

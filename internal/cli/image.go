@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"os"
 	"path"
 	"strings"
@@ -25,7 +26,27 @@ func fsTypeOf(file string) string {
 	return ""
 }
 
-// imageMount makes the mount of what --image names: a chunkfs image, a URL, a device, a directory or an image file.
+// storageImage makes the mount of what lies on network storage; nil when image names nothing of the kind.
+func storageImage(image, fs string) (m *models.Mount, err error) {
+	var at *models.Attach
+	switch {
+	case strings.HasPrefix(image, nfsPrefix):
+		m, err = nfsImage(image, fs)
+	case strings.HasPrefix(image, rbdPrefix):
+		at, err = rbdImage(image)
+	case strings.HasPrefix(image, iscsiPrefix):
+		at, err = iscsiImage(image)
+	}
+	if err != nil {
+		return nil, usageError{err, ""}
+	}
+	if at != nil {
+		m = attachMount(at, cmp.Or(fs, "squashfs"), nil)
+	}
+	return m, nil
+}
+
+// imageMount makes the mount of what --image names: a chunkfs image, network storage, a URL, a device, a directory or an image file.
 func (a *app) imageMount(daemon *api, image, fs string) (*models.Mount, error) {
 	if strings.HasPrefix(image, chunkfsPrefix) {
 		m, err := chunkfsMount(image)
@@ -33,6 +54,9 @@ func (a *app) imageMount(daemon *api, image, fs string) (*models.Mount, error) {
 			return nil, usageError{err, ""}
 		}
 		return m, a.placeStores(daemon, m.Chunkfs)
+	}
+	if m, err := storageImage(image, fs); m != nil || err != nil {
+		return m, err
 	}
 	for _, scheme := range []string{"http://", "https://", "file://"} {
 		if strings.HasPrefix(image, scheme) {

@@ -8,18 +8,19 @@ import (
 
 func (a *app) mountCommand() *cobra.Command {
 	cmd := a.specCommand(&cobra.Command{
-		Use:   "mount [attach|overlay|bind|tmpfs|uri|chunkfs] …",
+		Use:   "mount [attach|overlay|bind|nfs|tmpfs|uri|chunkfs] …",
 		Short: "Mount a file system",
-		Long: `Mount a file system at a place that windlass chooses: of a block device, an overlay of other mounts, a directory, memory, an image
-that is fetched, or whatever a definition in a file says. The mount stays until "windlass rm".`,
+		Long: `Mount a file system at a place that windlass chooses: of a block device, an overlay of other mounts, a directory, an export
+of an NFS server, memory, an image that is fetched, or whatever a definition in a file says. The mount stays until "windlass rm".`,
 		Example: `  windlass mount attach --loopback /images/debian.sqsh --fs-type squashfs
   windlass mount overlay --lower 3 --upper-size 512M
+  windlass mount nfs head:/images/debian --ro
   windlass mount uri https://images.example.org/debian.sqsh
   windlass mount chunkfs http://head/images#debian/12
   windlass mount -f chain.yaml`,
 	}, func() object { return &models.Mount{} })
 	cmd.AddCommand(a.mountAttachCommand(), a.mountOverlayCommand(), a.mountBindCommand(), a.mountTmpfsCommand(), a.mountURICommand(),
-		a.mountChunkfsCommand())
+		a.mountNfsCommand(), a.mountChunkfsCommand())
 	return cmd
 }
 

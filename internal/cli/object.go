@@ -130,9 +130,9 @@ func sourceOf(o object) string {
 		case o.Local != nil:
 			return deref(o.Local.Path)
 		case o.Rbd != nil:
-			return deref(o.Rbd.Pool) + "/" + deref(o.Rbd.Image)
+			return rbdSource(o.Rbd)
 		case o.Iscsi != nil:
-			return deref(o.Iscsi.Target)
+			return fmt.Sprintf("%s lun %d", deref(o.Iscsi.Target), deref(o.Iscsi.Lun))
 		}
 	}
 	if links := below(o); len(links) > 0 {

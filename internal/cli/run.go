@@ -22,8 +22,12 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `Create a container with its whole chain and start it: the image is attached and mounted, an overlay over it takes what is written,
 and the command runs in that. Without a command the image's systemd is started (/sbin/init).
 
-The image is a file (squashfs, erofs, …), a block device, a directory, a URL to fetch it from, or chunkfs+STORE#TAG: an image of a
-chunkfs store, which is fetched while it is used.
+The image is a file (squashfs, erofs, …), a block device, a directory, a URL to fetch it from, or one of
+  chunkfs+STORE#TAG                                   an image of a chunkfs store, which is fetched while it is used
+  rbd:POOL/IMAGE@SNAPSHOT?monitor=A,B&name=USER       an image of a Ceph cluster; credential=NAME names its secret
+  iscsi://HOST[:PORT]/TARGET/LUN?initiator=IQN        a LUN of an iSCSI target; user=USER&credential=NAME for CHAP
+  nfs:HOST:/PATH?version=4.2                          a directory of an NFS server, or an image file there
+Further options go behind the ? by the names that they have in a definition. What needs more has a definition, -f.
 
 In the foreground the container's log is shown until it ends, and its exit code is answered. The first interrupt asks it to stop, the
 second kills it. With --detach the container is shown once it runs, or is ready with --wait-ready.`,
@@ -31,6 +35,8 @@ second kills it. With --detach the container is shown once it runs, or is ready 
   windlass run --rm --image /images/debian.sqsh cat /etc/os-release
   windlass run -d --image /images/node.erofs --memory 4G --cpus 2 --bind /scratch:/scratch --wait-ready
   windlass run -d --image chunkfs+http://head/images#debian/12
+  windlass run -d --image nfs:head:/images/debian.sqsh
+  windlass run -d --image 'rbd:rbd/debian@v1?monitor=10.0.0.1&name=node&credential=ceph-node'
   windlass run -d -f web.yaml`,
 		Annotations: map[string]string{ownExit: "yes"},
 		RunE:        func(cmd *cobra.Command, args []string) error { return a.run(cmd, args, &r) },

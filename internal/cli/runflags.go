@@ -32,7 +32,7 @@ type runFlags struct {
 func (r *runFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVarP(&r.file, "file", "f", "", "read the container's definition from this file, YAML or JSON; - is stdin")
-	f.StringVar(&r.image, "image", "", "image file, block device, directory, URL, or chunkfs+STORE#TAG")
+	f.StringVar(&r.image, "image", "", "image file, block device, directory, URL, chunkfs+STORE#TAG, rbd:…, iscsi://… or nfs:…")
 	f.StringVarP(&r.fs, "fs-type", "t", "", "file system of the image; unsaid, by the end of its name, else squashfs")
 	f.BoolVarP(&r.detach, "detach", "d", false, "answer once it runs")
 	f.BoolVar(&r.remove, "rm", false, "delete it when it has ended")
