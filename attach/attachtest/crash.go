@@ -91,7 +91,7 @@ func failing(t *testing.T, f fixture) {
 	spec := f.Spec(t, f.image)
 	o := f.order(spec)
 	points := f.course(t, o).Points(t)
-	o.Timeout = max(100*time.Millisecond, 40*f.pause())
+	o.Timeout = max(100*time.Millisecond, 150*f.pause())
 	for _, point := range points {
 		for _, action := range []string{"error", "hang"} {
 			crashtest.Fail(t, o, point, action)

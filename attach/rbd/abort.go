@@ -21,7 +21,7 @@ const (
 	// abortLook is how often.
 	abortLook = 50 * time.Millisecond
 	// abortGo is how long the kernel is given to take the order: it comes back from it only when the requests in flight have failed.
-	abortGo = 500 * time.Millisecond
+	abortGo = 100 * time.Millisecond
 )
 
 // Abort removes a device by force whose requests are not answered, from all who share it. Those in flight fail when osd_request_timeout

@@ -135,7 +135,7 @@ func (d *Driver) mapNew(ctx context.Context, g *group, m mark, r *request) error
 	}
 	log := kernellog.Open()
 	defer log.Close()
-	err = step.Do(ctx, "rbd.map", func(ctx context.Context) error { return d.write(ctx, add, []byte(line), g.file) })
+	err = step.Do(ctx, "rbd.map", func(ctx context.Context) error { return d.order(ctx, add, line, g.file) })
 	var stuck *helper.Stuck
 	switch {
 	case errors.As(err, &stuck):

@@ -16,6 +16,9 @@ import (
 	"github.com/windlass-hpc/windlass/internal/step"
 )
 
+// releaseWait is how long it may take to remove the file of a holder, which is a moment.
+const releaseWait = time.Second
+
 // How long Detach waits for those who have the device open: udev and its like look at every device.
 const (
 	detachWait = 2 * time.Second
@@ -57,6 +60,9 @@ func (d *Driver) letGo(ctx context.Context, key string, id attach.ID, wait time.
 			return err
 		}
 	}
+	// The time may have passed just as the device went.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseWait)
+	defer cancel()
 	return g.release(ctx, id)
 }
 
@@ -68,9 +74,9 @@ func (d *Driver) unmap(ctx context.Context, m mapped, keep *os.File, o removal) 
 	case err == nil, errors.Is(err, unix.ENOENT):
 		return nil
 	case errors.Is(err, unix.EBUSY):
-		err := fault.New(fault.Busy, "unmap %s of %s: it is in use by %s", m.path(), o.holder.name(), holders.Text(holders.OfDevice(m.devnum)))
+		err := fault.New(fault.Busy, "unmap %s of %s: it is in use by %s (%w)", m.path(), o.holder.name(), holders.Text(holders.OfDevice(m.devnum)), err)
 		return fault.Hintf(err, "unmount it, or stop the processes that have it open, then try again")
-	case errors.As(err, &stuck), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &stuck), errors.Is(err, context.DeadlineExceeded), errors.Is(err, unix.EINPROGRESS):
 		if now, lerr := d.mappedAs(m.mark.key); lerr == nil && !contains(now, m) && stuck == nil {
 			return nil
 		}
@@ -86,18 +92,18 @@ func (d *Driver) removeUnused(ctx context.Context, m mapped, keep *os.File, o re
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		err := d.remove(ctx, m, false, keep)
 		switch {
-		case errors.Is(err, unix.EBUSY) && time.Now().After(deadline):
-			if !o.force {
-				return err
-			}
-			return d.remove(ctx, m, true, keep)
 		// EINPROGRESS: somebody else removes it, and it will be gone.
 		case !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EINPROGRESS):
+			return err
+		case time.Now().Before(deadline):
+		case errors.Is(err, unix.EBUSY) && o.force:
+			return d.remove(ctx, m, true, keep)
+		default:
 			return err
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("%w: %w", err, ctx.Err())
 		case <-time.After(pause):
 		}
 	}

@@ -31,6 +31,23 @@ func (d *Driver) unmapAll(ctx context.Context, g *group, key string, o removal) 
 	return nil
 }
 
+// orderGrace is how long the kernel has to carry out an order after ctx has ended. One that is cut short leaves a watch on the image, on
+// account of which the cluster takes it for used for half a minute.
+const orderGrace = 500 * time.Millisecond
+
+// order writes to a file of sysfs, in a helper.
+func (d *Driver) order(ctx context.Context, path, text string, keep *os.File) error {
+	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(orderGrace, cancel) })
+	defer stop()
+	err := d.write(own, path, []byte(text), keep)
+	if err != nil && own.Err() != nil {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return err
+}
+
 // remove tells the kernel to unmap a device.
 func (d *Driver) remove(ctx context.Context, m mapped, force bool, keep *os.File) error {
 	path, err := d.control("remove")
@@ -45,7 +62,7 @@ func (d *Driver) remove(ctx context.Context, m mapped, force bool, keep *os.File
 	if force {
 		order += " force"
 	}
-	return d.write(ctx, path, []byte(order), keep)
+	return d.order(ctx, path, order, keep)
 }
 
 func contains(all []mapped, m mapped) bool {

@@ -3,8 +3,10 @@
 package rbd_test
 
 import (
+	"bytes"
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +55,7 @@ func TestShare(t *testing.T) {
 	if dev, err := d.Attach(t.Context(), 7, other, attach.Base{Dir: "/"}); !fault.Is(err, fault.Forbidden) {
 		t.Errorf("a wrong key: %+v, %v", dev, err)
 	}
+	noSecret(t, "/run/rbd-lab/"+instance, adminKey(t))
 	// The one that had it mapped goes first, also while the device is in use by another.
 	f, err := os.Open(one.Path)
 	must(t, err)
@@ -77,6 +80,26 @@ func TestShare(t *testing.T) {
 	}
 	if left, err := os.ReadDir("/run/rbd-lab/" + instance); err != nil || len(left) != 0 {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// noSecret fails when the secret is in a file below dir, or when one of them is open to others.
+func noSecret(t *testing.T, dir, secret string) {
+	t.Helper()
+	files := 0
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		files++
+		text, err := os.ReadFile(path)
+		if info, ierr := e.Info(); ierr != nil || info.Mode().Perm()&0o077 != 0 || bytes.Contains(text, []byte(secret)) {
+			t.Errorf("%s is open to others, or holds the secret: %v", path, ierr)
+		}
+		return err
+	})
+	if err != nil || files < 4 {
+		t.Errorf("%d files below %s: %v", files, dir, err)
 	}
 }
 
