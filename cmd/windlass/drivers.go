@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 
 	"github.com/go-openapi/strfmt"
+	"github.com/sirupsen/logrus"
 
 	"github.com/windlass-hpc/windlass/attach"
+	"github.com/windlass-hpc/windlass/attach/iscsi"
 	"github.com/windlass-hpc/windlass/attach/local"
 	"github.com/windlass-hpc/windlass/attach/loop"
 	"github.com/windlass-hpc/windlass/attach/rbd"
@@ -33,6 +35,7 @@ type drivers struct {
 	dir         rundir.Dir
 	helper      *helper.Runner
 	credentials credential.Store
+	log         *logrus.Logger
 }
 
 // attach is the list of attach drivers.
@@ -44,6 +47,9 @@ func (d drivers) attach() []attach.Driver {
 		rbd.New(rbd.Config{
 			Instance: instance, Dir: filepath.Join(string(d.dir), "rbd"), Helper: d.helper, Credentials: d.credentials,
 			MountTimeout: d.cfg.RBDMountTimeout, RequestTimeout: d.cfg.RBDRequestTimeout,
+		}),
+		iscsi.New(iscsi.Config{
+			Instance: instance, Dir: filepath.Join(string(d.dir), "iscsi"), Helper: d.helper, Credentials: d.credentials, Log: d.log,
 		}),
 	}
 }
