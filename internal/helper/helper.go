@@ -108,11 +108,11 @@ func (r *Runner) Statfs(ctx context.Context, dir string) error {
 	return answered(what, a)
 }
 
-// Abort makes the calls that wait for the server of the file system at dir fail, as MNT_FORCE does, and those that begin to wait within the
-// next half second; it leaves it mounted. The error wraps the errno.
-func (r *Runner) Abort(ctx context.Context, dir string) error {
+// Abort makes the calls that wait for the server of the file system at dir fail, as MNT_FORCE does, and those that begin to wait within so
+// long a time. It comes back after that; it leaves the file system mounted, and keeps it busy meanwhile. The error wraps the errno.
+func (r *Runner) Abort(ctx context.Context, dir string, within time.Duration) error {
 	what := "abort what waits for " + dir
-	a, _, err := r.run(ctx, what, act.Order{Op: act.OpAbort, Path: dir}, nil, nil)
+	a, _, err := r.run(ctx, what, act.Order{Op: act.OpAbort, Path: dir, For: within}, nil, nil)
 	if err != nil {
 		return err
 	}

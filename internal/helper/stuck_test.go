@@ -111,14 +111,14 @@ func TestAbort(t *testing.T) {
 	if err := r.Statfs(ctx, h.Dir); !errors.As(err, &stuck) {
 		t.Fatal(err)
 	}
-	if err := r.Abort(t.Context(), h.Dir); err != nil {
+	if err := r.Abort(t.Context(), h.Dir, 100*time.Millisecond); err != nil {
 		t.Fatal(err)
 	}
 	reaped(t, r, stuck.PID)
 	if mounted, err := mountinfo.IsMountpoint(h.Dir); err != nil || !mounted {
 		t.Errorf("it is not mounted any more: %v", err)
 	}
-	if err := r.Abort(t.Context(), t.TempDir()); !errors.Is(err, unix.EINVAL) {
+	if err := r.Abort(t.Context(), t.TempDir(), time.Minute); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("of what is no mountpoint: %v", err)
 	}
 }

@@ -35,7 +35,8 @@ type watch struct {
 
 type watched struct {
 	dir, address string
-	leaving      int // how many Unmounts there are of it: then it is not asked through
+	leaving      int       // how many Unmounts there are of it: then it is not asked through
+	aborting     *aborting // the last; nil when there was none
 }
 
 type server struct {
@@ -61,15 +62,20 @@ func newWatch(h *helper.Runner) *watch {
 func (w *watch) close() {
 	w.cancel()
 	w.mu.Lock()
-	var open []*question
+	var open []<-chan struct{}
 	for _, s := range w.servers {
 		if s.question != nil {
-			open = append(open, s.question)
+			open = append(open, s.question.ended)
+		}
+	}
+	for _, m := range w.mounts {
+		if m.aborting != nil {
+			open = append(open, m.aborting.ended)
 		}
 	}
 	w.mu.Unlock()
-	for _, q := range open {
-		<-q.ended
+	for _, ended := range open {
+		<-ended
 	}
 }
 
@@ -95,8 +101,9 @@ func (w *watch) leave(id mount.ID) (back func()) {
 		return func() {}
 	}
 	m.leaving++
-	q := w.servers[m.address].question
+	q, abort := w.servers[m.address].question, m.aborting
 	w.mu.Unlock()
+	abort.stop()
 	if q != nil && q.id == id {
 		q.cancel()
 		<-q.ended

@@ -36,12 +36,13 @@ const (
 // Order is what a helper does.
 type Order struct {
 	Op      string
-	Path    string   `json:",omitempty"` // write, unmount, statfs, abort, sync
-	Data    []byte   `json:",omitempty"` // write
-	Flags   int      `json:",omitempty"` // unmount: MNT_* and UMOUNT_*
-	FSType  string   `json:",omitempty"` // create
-	Options []Option `json:",omitempty"` // create
-	Attrs   uint64   `json:",omitempty"` // create: MOUNT_ATTR_*
+	Path    string        `json:",omitempty"` // write, unmount, statfs, abort, sync
+	Data    []byte        `json:",omitempty"` // write
+	Flags   int           `json:",omitempty"` // unmount: MNT_* and UMOUNT_*
+	For     time.Duration `json:",omitempty"` // abort
+	FSType  string        `json:",omitempty"` // create
+	Options []Option      `json:",omitempty"` // create
+	Attrs   uint64        `json:",omitempty"` // create: MOUNT_ATTR_*
 }
 
 // Option is one call of fsconfig(2).
@@ -104,11 +105,8 @@ func (o Order) carryOut(fds []int) (answer Answer, mnt int) {
 	return failed(o.Op, unix.ENOSYS), -1
 }
 
-// A call that was aborted is made again by some, such as a read after the read-ahead: so it is done over and over for a while.
-const (
-	abortFor   = 600 * time.Millisecond
-	abortEvery = 20 * time.Millisecond
-)
+// abortEvery is how long what begins to wait does so: many a call that was aborted is made again, such as a read after the read-ahead.
+const abortEvery = 20 * time.Millisecond
 
 // abort holds on to the mount, which therefore is not unmounted: the kernel aborts first and says then that it is busy.
 func (o Order) abort() Answer {
@@ -117,7 +115,7 @@ func (o Order) abort() Answer {
 		return failed("open", err)
 	}
 	defer unix.Close(fd)
-	for end := time.Now().Add(abortFor); time.Now().Before(end); time.Sleep(abortEvery) {
+	for end := time.Now().Add(o.For); time.Now().Before(end); time.Sleep(abortEvery) {
 		if err = unix.Unmount(o.Path, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW); err != unix.EBUSY {
 			return failed(OpAbort, err)
 		}
