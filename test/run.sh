@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 
-all=(packages rootfs build lint generated unit lazy contract crash guest lab)
+all=(packages rootfs build lint generated unit ceph lazy contract crash guest lab)
 sections=("$@")
 [ $# -gt 0 ] || sections=("${all[@]}")
 
@@ -30,6 +30,13 @@ unit() {
 	local packages
 	mapfile -t packages < <(go list ./... | grep -vE '/test/(lazyfs|corrupt)$')
 	gotest -race -p 2 -timeout 8m "${packages[@]}"
+}
+
+# A program of its own with libraries of its own, which the tags ask for; it publishes to a cluster that the tests start.
+ceph() {
+	make --no-print-directory ceph
+	gotest -race -tags ceph,pacific -timeout 5m ./image/rbd
+	gotest -tags ceph,pacific -timeout 15m ./cmd/windlass-ceph
 }
 
 # Whole-system tests of chunkfs, one after the other: they measure how long readers wait.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -64,6 +65,37 @@ func testConnect(l *lab) {
 	p.cmd.Env = append(p.cmd.Env, "CEPH_CONF=")
 	if code := p.start().wait(); code != 2 || !strings.Contains(p.err.String(), "no monitors are known") {
 		l.Errorf("without any configuration: exit code %d, %s", code, p.err.String())
+	}
+}
+
+// testConnectInterrupted: who waits for a cluster that does not answer can be interrupted.
+func testConnectInterrupted(l *lab) {
+	if err := l.ceph.Signal(l.ctx, "mon", unix.SIGSTOP); err != nil {
+		l.Fatal(err)
+	}
+	defer func() {
+		if err := l.ceph.Signal(l.ctx, "mon", unix.SIGCONT); err != nil {
+			l.Error(err)
+		}
+	}()
+	p := l.program("windlass-ceph", "list", "rbd:rbd", "--timeout", "5m").start()
+	late := time.After(20 * time.Second)
+	for connected := false; !connected; { // it has a connection to the monitor, which says nothing
+		out, err := exec.Command("ss", "-Htnp", "state", "established").Output()
+		if err != nil {
+			l.Fatal(err)
+		}
+		connected = strings.Contains(string(out), fmt.Sprintf("pid=%d,", p.cmd.Process.Pid))
+		select {
+		case <-late:
+			l.Fatal("it does not connect")
+		default:
+		}
+	}
+	began := time.Now()
+	p.signal(unix.SIGINT)
+	if code := p.wait(); code != exitInterrupted || time.Since(began) > 10*time.Second {
+		l.Errorf("exit code %d after %v: %s", code, time.Since(began), p.err.String())
 	}
 }
 

@@ -142,10 +142,13 @@ func (a *app) published(cluster *rbd.Cluster, r *rbd.Result) error {
 	return a.writeJSON(how)
 }
 
-// monitorsOf asks for the monitors, for the definition; without the right to ask, those of the command line do.
+// monitorsOf asks for the monitors, for the definition. Without the right to ask, those of the command line do, or a word in their place.
 func (a *app) monitorsOf(cluster *rbd.Cluster) monitors {
 	v1, v2, err := cluster.Monitors()
 	if err != nil || len(v1)+len(v2) == 0 {
+		if len(a.monitors) == 0 {
+			return monitors{v1: []string{"MONITOR"}}
+		}
 		return monitors{v1: a.monitors}
 	}
 	return monitors{v1: v1, v2: v2}

@@ -4,6 +4,8 @@ package main
 
 import (
 	"strings"
+
+	"github.com/windlass-hpc/windlass/image/rbd"
 )
 
 // testRemove: what is protected wants --force; then nothing is left of it.
@@ -25,6 +27,22 @@ func testRemove(l *lab) {
 		l.Error(p.out.String())
 	}
 	l.only("remove")
+}
+
+// testRemoving: what a removal has left that was cut short is no image any more; the next publish removes it.
+func testRemoving(l *lab) {
+	path := l.small("removing", "removing")
+	l.run(0, []string{"publish", path, "rbd:rbd/removing"})
+	const left = "removing.windlass-gone-0badcafe"
+	l.rbd("rename", "rbd/removing", "rbd/"+left)
+	if got := l.list("rbd:rbd")[left]; got.State != rbd.Removing || got.Of != "removing" {
+		l.Errorf("it is listed as %+v", got)
+	}
+	l.run(0, []string{"publish", path, "rbd:rbd/removing"}, "removing rbd:rbd/"+left+", which an earlier attempt has left")
+	l.only("removing", "removing")
+	l.rbd("rename", "rbd/removing", "rbd/"+left)
+	l.run(0, []string{"remove", "rbd:rbd/" + left, "--force"})
+	l.only("removing")
 }
 
 // testRemoveOpen: an image that is open to write stays, with its snapshots; --evict cuts the writer off.
@@ -76,6 +94,16 @@ func testNamespace(l *lab) {
 	l.run(4, []string{"publish", path, "rbd:rbd/hpc/image"}, "there is such an image")
 	l.run(0, []string{"publish", path, "rbd:rbd/hpc/image", "--replace", "--remove-replaced"})
 	l.run(0, []string{"remove", "rbd:rbd/hpc/image", "--force"})
+
+	// A user with rights on the namespace alone cannot ask whether it is there.
+	key, err := l.ceph.User(l.ctx, "client.tenant", "mon", "profile rbd", "osd", "profile rbd pool=rbd namespace=hpc")
+	if err != nil {
+		l.Fatal(err)
+	}
+	as := []string{"--name", "client.tenant", "--keyring", l.keyring("client.tenant", key)}
+	l.run(0, append([]string{"publish", path, "rbd:rbd/hpc/tenant"}, as...))
+	l.run(1, append([]string{"publish", path, "rbd:rbd/tenant"}, as...), "not permitted")
+	l.run(0, append([]string{"remove", "rbd:rbd/hpc/tenant", "--force"}, as...))
 	if list := l.list("rbd:rbd/hpc"); len(list) != 0 {
 		l.Errorf("there is %+v", list)
 	}

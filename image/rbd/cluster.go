@@ -27,7 +27,7 @@ type Config struct {
 	Monitors []string // addresses, instead of those of the configuration
 	// Timeout is how long the cluster may take to answer, one request or the first; 0 is for ever.
 	Timeout time.Duration
-	// Env looks up an environment variable.
+	// Env looks up an environment variable; nil is os.LookupEnv.
 	Env func(string) (string, bool)
 }
 
@@ -39,6 +39,9 @@ type Cluster struct {
 
 // Connect connects to a cluster. Errors say which part of the configuration to look at. When ctx ends it is given up.
 func Connect(ctx context.Context, cfg Config) (*Cluster, error) {
+	if cfg.Env == nil {
+		cfg.Env = os.LookupEnv
+	}
 	user := "client." + strings.TrimPrefix(cfg.User, "client.")
 	if cfg.User == "" {
 		user = "client.admin"

@@ -42,7 +42,7 @@ func TestVerify(t *testing.T) {
 	if err := os.WriteFile(file, []byte(strings.Repeat("content", 3_000_000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c, err := Connect(ctx, Config{Conf: ceph.Conf(), Timeout: 30 * time.Second, Env: os.LookupEnv})
+	c, err := Connect(ctx, Config{Conf: ceph.Conf(), Timeout: 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,13 +4,8 @@ package rbd
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"errors"
-	"fmt"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ceph/go-ceph/rbd"
@@ -18,29 +13,6 @@ import (
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/internal/undo"
 )
-
-// PublishOptions say how an image is published.
-type PublishOptions struct {
-	Features   []string // none is layering, which every kernel can map
-	ObjectSize uint64   // bytes, a power of two from 4 KiB to 32 MiB; 0 is 4 MiB
-	DataPool   string   // pool for the content, such as an erasure coded one; "" is the image's own
-	Replace    bool     // rename an image that has the name already
-	Force      bool     // also when somebody has that open to write
-	NoVerify   bool     // do not read back what was written
-	Jobs       int      // requests at the same time; 0 is 8
-	Publisher  string   // who publishes, to be kept with the image
-	// Progress is called now and then, by one goroutine at a time; nil is nobody.
-	Progress func(Progress)
-	// Note is told what a person wants to know, such as what an earlier attempt left and is removed; nil is nobody.
-	Note func(text string)
-}
-
-// Progress is how far a publishing is.
-type Progress struct {
-	Stage       string // "writing", "verifying"
-	Done, Total int64  // bytes of the file
-	Written     int64  // bytes of it that are no zeros
-}
 
 // Result is a published image.
 type Result struct {
@@ -103,82 +75,6 @@ func (c *Cluster) Publish(ctx context.Context, file string, to Name, o PublishOp
 	}
 	return &Result{Name: to, Size: src.size(), Length: src.length, Written: w.written, Digest: src.digest(), Holds: src.holds, Verified: !o.NoVerify,
 		Replaced: old, Seconds: time.Since(began).Seconds()}, nil
-}
-
-func (o *PublishOptions) defaults() {
-	if o.Jobs <= 0 {
-		o.Jobs = 8
-	}
-	if o.ObjectSize == 0 {
-		o.ObjectSize = 4 << 20
-	}
-	if len(o.Features) == 0 {
-		o.Features = []string{rbd.FeatureNameLayering}
-	}
-	if o.Progress == nil {
-		o.Progress = func(Progress) {}
-	}
-	if o.Note == nil {
-		o.Note = func(string) {}
-	}
-}
-
-// layout makes librbd's options of ours. The caller destroys them.
-func (o *PublishOptions) layout() (*rbd.ImageOptions, error) {
-	order := 0
-	for 1<<order < o.ObjectSize {
-		order++
-	}
-	if 1<<order != o.ObjectSize || order < 12 || order > 25 {
-		return nil, fault.New(fault.Invalid, "objects of %d bytes: it must be a power of two from 4 KiB to 32 MiB", o.ObjectSize)
-	}
-	known := []string{rbd.FeatureNameLayering, rbd.FeatureNameExclusiveLock, rbd.FeatureNameObjectMap, rbd.FeatureNameFastDiff, rbd.FeatureNameDeepFlatten}
-	for _, f := range o.Features {
-		if !contains(known, f) {
-			return nil, fault.New(fault.Invalid, "feature %q is none of %s", f, strings.Join(known, ", "))
-		}
-	}
-	layout := rbd.NewRbdImageOptions()
-	set := []error{layout.SetUint64(rbd.ImageOptionOrder, uint64(order)), layout.SetUint64(rbd.ImageOptionFeatures, uint64(rbd.FeatureSetFromNames(o.Features)))}
-	if o.DataPool != "" {
-		set = append(set, layout.SetString(rbd.ImageOptionDataPool, o.DataPool))
-	}
-	if err := errors.Join(set...); err != nil {
-		layout.Destroy()
-		return nil, failed(err, "lay out the image")
-	}
-	return layout, nil
-}
-
-func contains(list []string, want string) bool {
-	for _, s := range list {
-		if s == want {
-			return true
-		}
-	}
-	return false
-}
-
-// mayTake says whether an image may get the name.
-func (p *pool) mayTake(image string, o PublishOptions) error {
-	name := p.name.named(image)
-	there, err := p.exists(image)
-	if err != nil || !there {
-		return err
-	}
-	if !o.Replace {
-		err := fault.New(fault.Exists, "publish %v: there is such an image", name)
-		return fault.Hintf(err, "take another name, or --replace: the image that is there is renamed, and who has mapped it reads on")
-	}
-	addrs, err := p.openBy(image)
-	if err != nil {
-		return err
-	}
-	if len(addrs) > 0 && !o.Force {
-		err := fault.New(fault.Busy, "replace %v: it is open to write, by %s", name, strings.Join(addrs, ", "))
-		return fault.Hintf(err, "detach it there first; with --force it is renamed all the same, and they go on writing to the renamed one")
-	}
-	return nil
 }
 
 // create makes the image that is written, and opens it.
@@ -245,68 +141,4 @@ func (w *writer) snapshot(name string) error {
 		return failed(err, "make snapshot %s of %v", name, w.pool.name.named(w.part))
 	}
 	return failed(s.Protect(), "protect snapshot %s of %v", name, w.pool.name.named(w.part))
-}
-
-// swap gives the whole image its name. One that has it is renamed; what it is called then is answered.
-func (p *pool) swap(part, image string, o PublishOptions) (old string, err error) {
-	if err := p.mayTake(image, o); err != nil { // somebody may have come meanwhile
-		return "", err
-	}
-	there, err := p.exists(image)
-	if err != nil {
-		return "", err
-	}
-	if there {
-		old = oldName(image, time.Now())
-		if err := p.rename(image, old); err != nil {
-			return "", err
-		}
-	}
-	if err := p.rename(part, image); err != nil {
-		if there {
-			err = errors.Join(err, p.rename(old, image))
-		}
-		return "", err
-	}
-	if there {
-		return p.name.named(old).String(), nil
-	}
-	return "", nil
-}
-
-func random() string {
-	var b [4]byte
-	_, _ = rand.Read(b[:]) // it does not fail
-	return hex.EncodeToString(b[:])
-}
-
-// clearUp removes what attempts to publish or to remove an image have left. Those that go on are left alone.
-func (p *pool) clearUp(ctx context.Context, image string, note func(string)) error {
-	names, err := p.images()
-	if err != nil {
-		return err
-	}
-	for _, n := range names {
-		of, mark := marked(n)
-		if of != image || mark != partMark && mark != goneMark {
-			continue
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		name := p.name.named(n)
-		addrs, err := p.openBy(n)
-		if err != nil {
-			return err
-		}
-		if len(addrs) > 0 {
-			note(fmt.Sprintf("%v is being written by %s, or was until less than a minute ago; it is left alone", name, strings.Join(addrs, ", ")))
-			continue
-		}
-		note(fmt.Sprintf("removing %v, which an earlier attempt has left", name))
-		if err := p.discard(n); err != nil {
-			return err
-		}
-	}
-	return nil
 }
