@@ -148,7 +148,7 @@ func (c *Chain) raiseAttach(ctx context.Context, o *object) error {
 	return c.call(ctx, o, "attach", c.cfg.StepTimeout, func(ctx context.Context) error {
 		dev, err := d.Attach(ctx, o.id, spec, base)
 		if err != nil {
-			return fmt.Errorf("%s (%s): %w", o, o.attach.Kind, err)
+			return about(o, string(o.attach.Kind), err)
 		}
 		c.update(o, func() { o.device = dev })
 		return nil
@@ -167,7 +167,7 @@ func (c *Chain) raiseMount(ctx context.Context, o *object) error {
 		}
 		active, err := d.Mount(ctx, o.id, spec, layers, target)
 		if err != nil {
-			return fmt.Errorf("%s (%s): %w", o, o.mount.Kind, err)
+			return about(o, string(o.mount.Kind), err)
 		}
 		c.update(o, func() { o.active = active })
 		return nil

@@ -58,7 +58,7 @@ func (c *Chain) beginRemoval(o *object, force bool, view func(*object)) (down fu
 // then: they refuse a container that is undoing.
 func (c *Chain) removeContainer(ctx context.Context, o *object, force bool, view func(*object)) error {
 	if force {
-		if err := c.end(ctx, o); err != nil {
+		if err := c.end(ctx, o); err != nil && c.phaseOf(o) != Undoing { // another deletion has got it meanwhile
 			return err
 		}
 	}
