@@ -190,6 +190,10 @@ func (r *Runtime) tidy(ctx context.Context) error {
 // shimWait is the moment that a shim has to leave after the end.
 const shimWait = 5 * time.Second
 
+// shimGrace is the same for one that is killed then, such as one that cannot write its last words on a full disk: nobody wants them any
+// more, and whoever has the container removed waits for it.
+const shimGrace = 1500 * time.Millisecond
+
 // shimGone waits until the shim has left, and kills one that does not.
 func (r *Runtime) shimGone(ctx context.Context, id container.ID) error {
 	conn, err := r.dial(id)
@@ -198,7 +202,7 @@ func (r *Runtime) shimGone(ctx context.Context, id container.ID) error {
 	}
 	if err == nil {
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(shimWait))
+		_ = conn.SetDeadline(time.Now().Add(shimGrace))
 		if _, err = conn.Receive(&proto.Reply{}); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil
 		}

@@ -49,7 +49,11 @@ func TestWhatDoesNotFitTheContract(t *testing.T) {
 		{"unknown kind of attachment", "/attach", `{"kind":"floppy"}`, 422, 606, []string{"kind in body", `"floppy"`, "loopback"}},
 		{"unknown kind of mount", "/mount", `{"kind":"cifs"}`, 422, 606, []string{"kind in body", `"cifs"`, "overlay"}},
 		{"unknown kind within", "/mount", overlay(`{"kind":"cifs"}`), 422, 606, []string{"overlay.lower.0.kind", `"cifs"`}},
-		{"kind without driver", "/mount", `{"kind":"nfs","nfs":{"host":"h","path":"/p"}}`, 501, 0, []string{"nfs", "overlay"}},
+		{"relative export", "/mount", `{"kind":"nfs","nfs":{"host":"h","path":"p"}}`, 400, 0, []string{"nfs.path"}},
+		{"masked secret", "/attach", `{"kind":"rbd","rbd":{"monitors":["h"],"pool":"p","image":"i","options":{"secret":"***"}}}`, 400, 0,
+			[]string{"rbd.options.secret", "never tells it", "credential"}},
+		{"masked secret of iSCSI", "/attach", `{"kind":"iscsi","iscsi":{"host":"h","target":"iqn.2026-01.org.example:t","initiator":"iqn.2026-01.org.example:i",` +
+			`"chap":{"user":"u","secret":"***"}}}`, 400, 0, []string{"iscsi.chap.secret"}},
 		{"no kind and no part", "/attach", `{}`, 400, 0, []string{"neither kind nor part", "loopback"}},
 		{"missing part", "/mount", `{"kind":"overlay"}`, 400, 0, []string{"no part overlay", "give"}},
 		{"two parts", "/mount", `{"kind":"tmpfs","tmpfs":{},"bind":{"path":"/","base":"root"}}`, 400, 0, []string{"bind, tmpfs", "exactly one"}},
