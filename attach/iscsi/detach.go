@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -14,20 +13,13 @@ import (
 	"github.com/windlass-hpc/windlass/attach/iscsi/login"
 	"github.com/windlass-hpc/windlass/attach/iscsi/netlink"
 	"github.com/windlass-hpc/windlass/internal/fault"
-	"github.com/windlass-hpc/windlass/internal/holders"
 	"github.com/windlass-hpc/windlass/internal/step"
 )
 
 const (
-	// useWait is how long Detach waits for a device that is in use: the last mount of a container goes a moment after its processes.
-	useWait = time.Second
-	// forceUseWait is useWait with force. It is not 0: a look at the device is not to count as a use.
-	forceUseWait = 100 * time.Millisecond
-	// openWait is how long the kernel may hold up a look at whether a disk is claimed; a claim it reports at once.
-	openWait = 500 * time.Millisecond
 	// flushWait is how long Detach with force waits for the target to write what it holds in memory.
 	flushWait  = 2 * time.Second
-	logoutWait = 2 * time.Second
+	logoutWait = time.Second
 )
 
 // Detach takes the attachment's session away. In order:
@@ -45,10 +37,14 @@ func (d *Driver) Detach(ctx context.Context, dev attach.Device, force bool) erro
 		return fmt.Errorf("detach iscsi %d: %w", dev.ID, err)
 	}
 	for _, s := range all {
-		if err := d.detach(ctx, dev.ID, s, force); err != nil {
-			if strings.HasPrefix(err.Error(), stuck) {
-				return err
-			}
+		err := d.detach(ctx, dev.ID, s, force)
+		switch {
+		case err == nil:
+		case strings.HasPrefix(err.Error(), stuck):
+			return err
+		case errors.Is(err, context.DeadlineExceeded):
+			return fault.New(fault.Timeout, stuck+"the session with %s at %s has not come down: %w", s.target, s.portal, err)
+		default:
 			return fmt.Errorf("detach iscsi %d: %w", dev.ID, err)
 		}
 	}
@@ -77,79 +73,21 @@ func (d *Driver) detach(ctx context.Context, id attach.ID, s session, force bool
 	l := kernel.Listen(s.id, s.host)
 	defer l.Close()
 	if s.state == loggedIn && s.complete {
-		if err := d.removeDisks(ctx, l, s, force); err != nil {
+		answers, err := d.removeDisks(ctx, l, s, force)
+		if err != nil {
 			return err
 		}
-		d.logOut(ctx, l)
+		if answers {
+			d.logOut(ctx, l)
+		}
 	}
 	return d.tearDown(ctx, l)
 }
 
-// claim takes the session's disks for itself.
-func (d *Driver) claim(ctx context.Context, s session, force bool) (claims []*os.File, err error) {
-	deadline := time.Now().Add(useWait)
-	if force {
-		deadline = time.Now().Add(forceUseWait)
-	}
-	for _, k := range s.disks() {
-		f, err := claimDisk(ctx, k, deadline)
-		if f != nil {
-			claims = append(claims, f)
-		}
-		if err != nil {
-			return claims, err
-		}
-	}
-	return claims, nil
-}
-
-// claimDisk gives the disk open for us alone. No file and no error: it has gone, or the kernel holds the call up, which it does only when
-// nobody has a claim.
-func claimDisk(ctx context.Context, k disk, deadline time.Time) (*os.File, error) {
-	for pause := poll; ; pause = min(2*pause, maxPoll) {
-		users := openers(k)
-		if len(users) == 0 {
-			f, err := tryClaim(ctx, k)
-			if !errors.Is(err, unix.EBUSY) {
-				return f, err
-			}
-			users = openers(k)
-		}
-		if time.Now().Add(pause).After(deadline) {
-			err := fault.New(fault.Busy, "%s is in use by %s", k.path(), holders.Text(users))
-			return nil, fault.Hintf(err, "unmount it, or stop the processes that have it open, then try again")
-		}
-		if err := after(ctx, pause); err != nil {
-			return nil, err
-		}
-	}
-}
-
-func tryClaim(ctx context.Context, k disk) (*os.File, error) {
-	ctx, cancel := context.WithTimeout(ctx, openWait)
-	defer cancel()
-	f, err := openDisk(ctx, k, unix.O_EXCL)
-	switch {
-	case errors.Is(err, unix.EBUSY):
-		return nil, err
-	case err != nil:
-		return nil, nil // gone, dead or slow: nobody's
-	}
-	return f, nil
-}
-
-// openers says who has the disk. The kernel does not forbid a claim to those who only have it open.
-func openers(k disk) []string {
-	all := holders.OfDevice(k.devnum)
-	if len(all) == 1 && strings.HasPrefix(all[0], "the search took too long") {
-		return nil
-	}
-	return all
-}
-
 // removeDisks has the kernel remove the disks and waits for it: until they have gone, the connection is lost, or, with force, long enough.
-func (d *Driver) removeDisks(ctx context.Context, l *netlink.Session, s session, force bool) error {
-	return step.Do(ctx, "iscsi.remove", func(ctx context.Context) error {
+// It tells whether the target answers.
+func (d *Driver) removeDisks(ctx context.Context, l *netlink.Session, s session, force bool) (answers bool, err error) {
+	err = step.Do(ctx, "iscsi.remove", func(ctx context.Context) error {
 		if err := l.Unbind(ctx); err != nil {
 			return gone(err)
 		}
@@ -172,8 +110,10 @@ func (d *Driver) removeDisks(ctx context.Context, l *netlink.Session, s session,
 				return fault.New(fault.Timeout, stuck+"%s at %s has not yet written what it holds of %s: %w", s.target, s.portal, names(s), ctx.Err())
 			}
 		}
+		answers = true
 		return nil
 	})
+	return answers, err
 }
 
 func names(s session) string {

@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/windlass-hpc/windlass/attach/iscsi/login"
 	"github.com/windlass-hpc/windlass/internal/fault"
-	"github.com/windlass-hpc/windlass/internal/loopdev"
 	"github.com/windlass-hpc/windlass/internal/step"
 )
 
@@ -126,114 +122,4 @@ func (l *link) isDisk(dir string) error {
 	}
 	err := fault.New(fault.Invalid, "LUN %d of %s is no disk but %s (SCSI type %s)", l.wanted.lun, l.wanted.target, what, kind)
 	return fault.Hintf(err, "many targets have a controller as LUN 0 and disks from LUN 1 on")
-}
-
-// setUp gives the disk its node, scheduler and depth, and makes it read-only where it is asked for.
-func (l *link) setUp(ctx context.Context, k disk, readOnly bool) (disk, error) {
-	if err := loopdev.MakeNode(ctx, k.path(), k.devnum); err != nil {
-		return disk{}, err
-	}
-	err := step.Do(ctx, "iscsi.configure", func(ctx context.Context) error {
-		if err := l.setDepth(ctx, k); err != nil {
-			return err
-		}
-		if err := l.setScheduler(ctx, k); err != nil {
-			return err
-		}
-		if readOnly && !k.readOnly {
-			return l.setReadOnly(ctx, k)
-		}
-		return nil
-	})
-	if err != nil {
-		return disk{}, fmt.Errorf("set up %s: %w", k.path(), err)
-	}
-	now, ok := readDisk(k.dir)
-	if !ok {
-		return disk{}, fault.New(fault.Backend, "%s has gone while it was set up", k.path())
-	}
-	return now, nil
-}
-
-func (l *link) setDepth(ctx context.Context, k disk) error {
-	want := number(int(l.wanted.depth))
-	if attribute(k.dir, "queue_depth") == want {
-		return nil
-	}
-	return l.driver.cfg.Helper.Write(ctx, filepath.Join(k.dir, "queue_depth"), []byte(want))
-}
-
-// setScheduler chooses the I/O scheduler. The kernel may load it when it is asked for by name.
-func (l *link) setScheduler(ctx context.Context, k disk) error {
-	file := filepath.Join(k.dir, "block", k.name, "queue/scheduler")
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	available := strings.TrimSpace(string(b))
-	if strings.Contains(" "+available+" ", " ["+l.wanted.scheduler+"] ") {
-		return nil
-	}
-	err = l.driver.cfg.Helper.Write(ctx, file, []byte(l.wanted.scheduler))
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
-		if !l.wanted.schedulerAsked {
-			return nil // the default of ours that this kernel does not have
-		}
-		err := fault.New(fault.Invalid, "iscsi.scheduler: the kernel has no I/O scheduler %s for this disk, only %s",
-			l.wanted.scheduler, strings.NewReplacer("[", "", "]", "", " ", ", ").Replace(available))
-		return fault.Hintf(err, "leave scheduler out, or load the module that has it")
-	}
-	return err
-}
-
-func (l *link) setReadOnly(ctx context.Context, k disk) error {
-	f, err := openDisk(ctx, k, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.BLKROSET, 1); err != nil {
-		return os.NewSyscallError("BLKROSET", err)
-	}
-	return nil
-}
-
-// openDisk opens a disk read-only, with more flags. A target that is silent can make the kernel hold the call up: when ctx ends first, the
-// file is closed when it is open at last.
-func openDisk(ctx context.Context, k disk, flags int) (*os.File, error) {
-	type opened struct {
-		f   *os.File
-		err error
-	}
-	done := make(chan opened)
-	go func() {
-		fd, err := unix.Open(k.path(), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|flags, 0)
-		var f *os.File
-		if err == nil {
-			f = os.NewFile(uintptr(fd), k.path())
-			var st unix.Stat_t
-			if err = unix.Fstat(fd, &st); err == nil && uint64(st.Rdev) != k.devnum {
-				err = unix.ENXIO
-			}
-		}
-		select {
-		case done <- opened{f, err}:
-		case <-ctx.Done():
-			if f != nil {
-				f.Close()
-			}
-		}
-	}()
-	select {
-	case o := <-done:
-		if o.err != nil {
-			if o.f != nil {
-				o.f.Close()
-			}
-			return nil, &os.PathError{Op: "open", Path: k.path(), Err: o.err}
-		}
-		return o.f, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("open %s: %w", k.path(), ctx.Err())
-	}
 }

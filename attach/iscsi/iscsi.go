@@ -131,7 +131,7 @@ func (d *Driver) Probe(ctx context.Context, id attach.ID, spec *models.Attach) (
 		return attach.Device{}, attach.Gone, fmt.Errorf("probe iscsi %d: %w", id, err)
 	}
 	if len(all) == 0 {
-		return attach.Device{}, attach.Gone, nil
+		return attach.Device{}, attach.Gone, d.fulfil(id) // what a daemon promised that was killed before it did it
 	}
 	s := all[0]
 	dev := d.device(id, s)

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/attach"
 	"github.com/windlass-hpc/windlass/attach/attachtest"
@@ -34,7 +33,7 @@ var suite = attachtest.Suite{
 	Spec:    func(t testing.TB, image string) *models.Attach { return exported(t, image) },
 	Hostile: hostile,
 	Many:    8,
-	Pause:   5 * time.Millisecond,
+	Pause:   20 * time.Millisecond,
 }
 
 func TestMain(m *testing.M)        { attachtest.Main(m, suite) }
@@ -172,7 +171,7 @@ func hostile(t testing.TB) []attachtest.Hostile {
 		{What: "a host that is none", Spec: with(func(i i) { i.Host = text("10.99.0.1 -x") }), Kind: fault.Invalid, Says: "iscsi.host"},
 		{What: "a host nobody knows", Spec: with(func(i i) { i.Host = text("nobody.invalid"); i.LoginTimeout = 3 }), Kind: fault.Unavailable, Says: "nobody.invalid"},
 		{What: "a port that is closed", Spec: with(func(i i) { i.Port = 3999 }), Kind: fault.Backend, Says: "10.99.0.1:3999: connection refused"},
-		{What: "a port where something else listens", Spec: with(func(i i) { i.Port = 8000; i.LoginTimeout = 3 }), Kind: fault.Backend, Says: "10.99.0.1:8000"},
+		{What: "a port where something else listens", Spec: with(func(i i) { i.Port = 8000; i.LoginTimeout = 1 }), Kind: fault.Timeout, Says: "10.99.0.1:8000: the target does not answer"},
 		{What: "an unknown target", Spec: with(func(i i) { i.Target = text("iqn.2026-01.org.example:none") }), Kind: fault.NotFound, Says: "no such target"},
 		{What: "a LUN that is not there", Spec: with(func(i i) { i.Lun = number(7) }), Kind: fault.NotFound, Says: "has no LUN 7, only 0, 1"},
 		{What: "a controller", Spec: with(func(i i) { i.Lun = number(0) }), Kind: fault.Invalid, Says: "a storage controller"},
@@ -260,6 +259,48 @@ func TestWriteAndReadBack(t *testing.T) {
 	}
 }
 
+// TestDeviceThatIsOpen: the kernel lets go of a disk that is open, so the driver looks for itself. The session is kept all the while.
+func TestDeviceThatIsOpen(t *testing.T) {
+	d := newDriver(t)
+	s := export(t, bytes.NewReader(pattern(1<<20)), nil)
+	dev := attached(t, d, s, attach.Base{})
+	f, err := os.Open(dev.Path)
+	must(t, err)
+	defer f.Close()
+	for _, force := range []bool{false, true} {
+		wantError(t, d.Detach(t.Context(), dev, force), fault.Busy, fmt.Sprintf("%s is in use by pid %d (", dev.Path, os.Getpid()))
+	}
+	c := control.Dial(t)
+	c.TGT().Signal(t, "KILL")
+	seen(t, d, s, lost)
+	wantError(t, d.Detach(t.Context(), dev, true), fault.Busy, dev.Path)
+	c.TGT().Start(t)
+	seen(t, d, s, recovered(1))
+	if _, err := f.ReadAt(make([]byte, 4096), 0); err != nil {
+		t.Error(err)
+	}
+	f.Close()
+	must(t, d.Detach(t.Context(), dev, false))
+}
+
+// TestSessionTakenAway has somebody else destroy the session.
+func TestSessionTakenAway(t *testing.T) {
+	instance := unique("taken")
+	d, other := driver(instance), driver(instance)
+	t.Cleanup(func() { must(t, d.Close()); must(t, other.Close()) })
+	s := export(t, bytes.NewReader(pattern(1<<20)), nil)
+	dev := attached(t, d, s, attach.Base{})
+	must(t, other.Detach(t.Context(), attach.Device{ID: 1}, false))
+	a := seen(t, d, s, func(a *models.Attach) bool { return strings.Contains(a.Error, "has gone from the kernel") })
+	if a.Iscsi.Session.State != "gone" {
+		t.Errorf("the session is %s", a.Iscsi.Session.State)
+	}
+	if _, state, err := d.Probe(t.Context(), 1, s); state != attach.Gone || err != nil {
+		t.Errorf("probe: %d, %v", state, err)
+	}
+	must(t, d.Detach(t.Context(), dev, false))
+}
+
 func TestManyWays(t *testing.T) {
 	account := control.Account{User: "alice", Password: "secretsecret12"}
 	out := control.Account{User: "target", Password: "othersecret345"}
@@ -338,10 +379,4 @@ func hosts(t *testing.T, lines string) {
 	}
 	must(t, os.WriteFile("/etc/hosts", append(slices.Clip(before), lines...), 0o644))
 	t.Cleanup(func() { must(t, os.WriteFile("/etc/hosts", before, 0o644)) })
-}
-
-func mountExt4(t *testing.T, dev attach.Device, dir string) {
-	t.Helper()
-	must(t, unix.Mount(dev.Path, dir, "ext4", unix.MS_RDONLY, ""))
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 }

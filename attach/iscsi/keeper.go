@@ -32,6 +32,7 @@ type keeper struct {
 	recoveries int64
 	lost       time.Time // when the connection was lost; zero while there is one
 	why        string    // why it was lost, or why it could not be won again
+	gone       bool      // the kernel has the session no more, and nobody has asked us to take it away
 }
 
 // keep has the session kept from now on.
@@ -85,6 +86,7 @@ func (k *keeper) run(ctx context.Context) {
 	for {
 		s, there := k.link.driver.find(k.link.session.ID)
 		if !there {
+			k.missing()
 			return
 		}
 		if s.state != loggedIn {
@@ -143,6 +145,12 @@ func (k *keeper) note(since time.Time, why string) {
 	k.lost, k.why = since, why
 }
 
+func (k *keeper) missing() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.gone = true
+}
+
 // jitter is the pause, give or take a fifth, so that many nodes do not come all at once.
 func jitter(pause time.Duration) time.Duration {
 	return pause*4/5 + rand.N(pause*2/5)
@@ -152,6 +160,10 @@ func jitter(pause time.Duration) time.Duration {
 func (k *keeper) trouble(now time.Time) string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.gone {
+		return fmt.Sprintf("session %d with %s has gone from the kernel, and its disk with it: somebody else has taken it away",
+			k.link.session.ID, k.link.wanted.target)
+	}
 	if k.lost.IsZero() {
 		return ""
 	}

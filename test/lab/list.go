@@ -24,7 +24,7 @@ func all() []vm.Case {
 	return []vm.Case{
 		{Pkg: "test/lab/selftest", NoDaemon: true},
 		{Pkg: "attach/rbd", Tools: disks, NoDaemon: true},
-		{Pkg: "attach/iscsi", Tools: disks, NoDaemon: true},
+		{Pkg: "attach/iscsi", Tools: disks, NoDaemon: true, Timeout: 10 * time.Minute},
 		{Pkg: "mount/nfs", Tools: disks, NoDaemon: true},
 		{Pkg: "test/storage", Tools: disks, Failpoint: true, Timeout: 15 * time.Minute},
 	}
@@ -46,6 +46,9 @@ func Cases(root string, packages []string, run string) []vm.Case {
 	}
 	for i := range cases {
 		cases[i].Name = strings.ReplaceAll(cases[i].Pkg, "/", "_")
+		if cases[i].Timeout == 0 {
+			cases[i].Timeout = 10 * time.Minute
+		}
 		cases[i].Run, cases[i].Skip = run, others(filepath.Join(root, cases[i].Pkg))
 	}
 	return cases

@@ -109,6 +109,8 @@ func reason(err iscsinl.IscsiErr) string {
 		return "the target does not answer pings"
 	case iscsinl.ISCSI_ERR_HDR_DGST, iscsinl.ISCSI_ERR_DATA_DGST:
 		return "a checksum is wrong (" + err.String() + ")"
+	case iscsinl.ISCSI_ERR_XMIT_FAILED:
+		return "the target takes nothing any more"
 	case iscsinl.ISCSI_ERR_SCSI_EH_SESSION_RST:
 		return "a command was not answered, so the kernel starts anew"
 	}

@@ -7,14 +7,12 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/u-root/iscsinl"
 
 	"github.com/windlass-hpc/windlass/attach/iscsi/login"
-	"github.com/windlass-hpc/windlass/internal/fault"
 )
 
 // connection is the number of a session's only connection.
@@ -38,56 +36,6 @@ const (
 	Terminate Stop = 1                         // for good: what waits for it fails
 	Recover   Stop = iscsinl.STOP_CONN_RECOVER // it is to come back: what waits goes on waiting
 )
-
-// Create makes a session. Before is called on the operating system's thread that makes it, with that thread's number, which the kernel
-// then shows as the session's creator. When ctx ends in the meantime, the session is destroyed as soon as it is there.
-func (k *Kernel) Create(ctx context.Context, commands, depth uint16, before func(tid int) error) (*Session, error) {
-	select {
-	case <-k.turn:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("make a session: the kernel is busy with another order for iSCSI: %w", ctx.Err())
-	}
-	type outcome struct {
-		s   *Session
-		err error
-	}
-	done := make(chan outcome) // unbuffered: what nobody takes is destroyed
-	go func() {
-		s, err := k.create(commands, depth, before)
-		k.turn <- struct{}{}
-		select {
-		case done <- outcome{s, err}:
-		case <-ctx.Done():
-			if err == nil {
-				_ = s.Destroy(context.WithoutCancel(ctx))
-				s.Close()
-			}
-		}
-	}()
-	select {
-	case o := <-done:
-		return o.s, o.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("make a session: the kernel has not answered: %w", ctx.Err())
-	}
-}
-
-func (k *Kernel) create(commands, depth uint16, before func(tid int) error) (*Session, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := before(unix.Gettid()); err != nil {
-		return nil, err
-	}
-	var numbers [4]byte
-	binary.NativeEndian.PutUint16(numbers[:], commands)
-	binary.NativeEndian.PutUint16(numbers[2:], depth)
-	const firstCmdSN = 1
-	e, err := k.exchange(request(iscsinl.ISCSI_UEVENT_CREATE_SESSION, k.handle, nil, firstCmdSN, binary.NativeEndian.Uint32(numbers[:])))
-	if err != nil {
-		return nil, fmt.Errorf("make a session: %w", err)
-	}
-	return k.Listen(e.answer32(0), e.answer32(1)), nil
-}
 
 // Listen hears what becomes of a session that is there. One listens to a session at a time; Close ends it.
 func (k *Kernel) Listen(id, host uint32) *Session {
@@ -202,7 +150,7 @@ func duplicate(c *net.TCPConn) (int, error) {
 // Set sets a parameter. The connection must have a socket, but for the session's recovery timeout.
 func (s *Session) Set(ctx context.Context, p iscsinl.IscsiParam, value string) error {
 	text := append([]byte(value), 0)
-	what := fmt.Sprintf("set the parameter %d of", p)
+	what := fmt.Sprintf("set the parameter %s (%d) to %q in", p, uint32(p), value)
 	return s.order(ctx, what, iscsinl.ISCSI_UEVENT_SET_PARAM, text, connection, uint32(p), uint32(len(text)))
 }
 
@@ -236,53 +184,4 @@ func (s *Session) Destroy(ctx context.Context) error {
 		_, err = s.ask(ctx, "destroy", iscsinl.ISCSI_UEVENT_DESTROY_SESSION, nil)
 	}
 	return err
-}
-
-// Send sends a PDU on the connection. The kernel puts in the initiator's tag and the number of the command.
-func (s *Session) Send(ctx context.Context, p login.PDU) error {
-	p.SetLength()
-	payload := append(append(make([]byte, 0, login.HeaderLen+len(p.Data)), p.Header[:]...), p.Data...)
-	return s.order(ctx, "send a PDU in", iscsinl.ISCSI_UEVENT_SEND_PDU, payload, connection, login.HeaderLen, uint32(len(p.Data)))
-}
-
-// Receive gives the next PDU that the kernel does not keep to itself.
-func (s *Session) Receive(ctx context.Context) (login.PDU, error) {
-	select {
-	case p := <-s.pdus: // what came before the connection was lost counts
-		return p, nil
-	default:
-	}
-	select {
-	case p := <-s.pdus:
-		return p, nil
-	case why := <-s.lost:
-		select {
-		case p := <-s.pdus:
-			s.lose(why)
-			return p, nil
-		default:
-		}
-		err := fault.New(fault.Backend, "%s", why)
-		return login.PDU{}, fault.Hintf(err, "the target's log may say why; does an iSCSI target listen there?")
-	case <-ctx.Done():
-		return login.PDU{}, login.Silent(ctx)
-	case <-s.kernel.closed:
-		return login.PDU{}, ErrClosed
-	}
-}
-
-// Ping asks the target for a sign of life and waits for it.
-func (s *Session) Ping(ctx context.Context) error {
-	if err := s.Send(ctx, login.PingRequest(0)); err != nil {
-		return err
-	}
-	for {
-		p, err := s.Receive(ctx)
-		if err != nil && ctx.Err() == nil {
-			s.lose(err.Error()) // for the one who waits for it
-		}
-		if err != nil || p.Opcode() == login.OpNopIn {
-			return err
-		}
-	}
 }

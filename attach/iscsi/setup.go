@@ -1,0 +1,86 @@
+package iscsi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/loopdev"
+	"github.com/windlass-hpc/windlass/internal/step"
+)
+
+// setUp gives the disk its node, scheduler and depth, and makes it read-only where it is asked for.
+func (l *link) setUp(ctx context.Context, k disk, readOnly bool) (disk, error) {
+	if err := loopdev.MakeNode(ctx, k.path(), k.devnum); err != nil {
+		return disk{}, err
+	}
+	err := step.Do(ctx, "iscsi.configure", func(ctx context.Context) error {
+		if err := l.setDepth(ctx, k); err != nil {
+			return err
+		}
+		if err := l.setScheduler(ctx, k); err != nil {
+			return err
+		}
+		if readOnly && !k.readOnly {
+			return l.setReadOnly(ctx, k)
+		}
+		return nil
+	})
+	if err != nil {
+		return disk{}, fmt.Errorf("set up %s: %w", k.path(), err)
+	}
+	now, ok := readDisk(k.dir)
+	if !ok {
+		return disk{}, fault.New(fault.Backend, "%s has gone while it was set up", k.path())
+	}
+	return now, nil
+}
+
+func (l *link) setDepth(ctx context.Context, k disk) error {
+	want := number(int(l.wanted.depth))
+	if attribute(k.dir, "queue_depth") == want {
+		return nil
+	}
+	return l.driver.cfg.Helper.Write(ctx, filepath.Join(k.dir, "queue_depth"), []byte(want))
+}
+
+// setScheduler chooses the I/O scheduler. The kernel may load it when it is asked for by name.
+func (l *link) setScheduler(ctx context.Context, k disk) error {
+	file := filepath.Join(k.dir, "block", k.name, "queue/scheduler")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	available := strings.TrimSpace(string(b))
+	if strings.Contains(" "+available+" ", " ["+l.wanted.scheduler+"] ") {
+		return nil
+	}
+	err = l.driver.cfg.Helper.Write(ctx, file, []byte(l.wanted.scheduler))
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		if !l.wanted.schedulerAsked {
+			return nil // the default of ours that this kernel does not have
+		}
+		err := fault.New(fault.Invalid, "iscsi.scheduler: the kernel has no I/O scheduler %s for this disk, only %s",
+			l.wanted.scheduler, strings.NewReplacer("[", "", "]", "", " ", ", ").Replace(available))
+		return fault.Hintf(err, "leave scheduler out, or load the module that has it")
+	}
+	return err
+}
+
+func (l *link) setReadOnly(ctx context.Context, k disk) error {
+	f, err := openDisk(ctx, k, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.BLKROSET, 1); err != nil {
+		return os.NewSyscallError("BLKROSET", err)
+	}
+	return nil
+}
