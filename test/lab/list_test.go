@@ -1,9 +1,11 @@
 package lab
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -42,6 +44,28 @@ func TestCases(t *testing.T) {
 	}
 	if cases := Cases(root, []string{"attach/other"}, "TestA|TestB"); len(cases) != 1 || cases[0].Run != "TestA|TestB" || cases[0].Skip != "" {
 		t.Errorf("a package that is not in the list: %+v", cases)
+	}
+}
+
+// TestListIsWhole holds that no package has tests for the lab that nobody runs.
+func TestListIsWhole(t *testing.T) {
+	const root, notListed = "../..", "test/lab/selftest/panics"
+	listed := map[string]bool{notListed: true}
+	for _, c := range all() {
+		listed[c.Pkg] = true
+	}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ours) {
+			return err
+		}
+		pkg, err := filepath.Rel(root, filepath.Dir(path))
+		if err == nil && !listed[pkg] {
+			t.Errorf("%s has tests for the lab and is not in the list in test/lab/list.go", pkg)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -19,8 +19,9 @@ import (
 // bootPatience is how long the guest may take to come up: 10 s by itself, much longer on a busy machine.
 const bootPatience = 180 * time.Second
 
-// silencePatience is how long the guest may say nothing after that: longer than a test waits for anything.
-const silencePatience = 100 * time.Second
+// silencePatience is how long the guest may say nothing after that: longer than a test waits for anything, such as the kernel for a server that
+// does not answer.
+const silencePatience = 180 * time.Second
 
 // tailSize is how much of what the kernel said is shown when it goes wrong.
 const tailSize = 8 << 10
@@ -31,6 +32,7 @@ type Machine struct {
 	console string // file with what the kernel says
 	in      io.Writer
 	lines   chan string
+	gone    error // once it has failed
 }
 
 // Boot builds what the guest is to run, starts it and waits until it is up; the caller has a Slot. It is killed at the end of the test, and what its kernel said last is shown when that failed.
@@ -122,8 +124,17 @@ func (m *Machine) tell(t testing.TB, line string) {
 	}
 }
 
-// next gives the next line.
+// next gives the next line. Once that has failed it fails always.
 func (m *Machine) next(patience time.Duration) (string, error) {
+	if m.gone != nil {
+		return "", m.gone
+	}
+	line, err := m.line(patience)
+	m.gone = err
+	return line, err
+}
+
+func (m *Machine) line(patience time.Duration) (string, error) {
 	late := time.NewTimer(patience)
 	defer late.Stop()
 	select {

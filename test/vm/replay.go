@@ -90,6 +90,8 @@ func (r *replay) follow(t *testing.T, name string) {
 			if text := strings.TrimRight(e.Output, "\n"); !framing(text) {
 				t.Log(text)
 			}
+		case e.Action == "pause":
+			t.Error("it runs beside others (t.Parallel), so what the guest says cannot be told apart")
 		case e.Test == name && e.Action == "fail":
 			t.Fail()
 			return
