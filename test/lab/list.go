@@ -24,6 +24,7 @@ func all() []vm.Case {
 	return []vm.Case{
 		{Pkg: "test/lab/selftest", NoDaemon: true},
 		{Pkg: "attach/rbd", Tools: disks, NoDaemon: true},
+		{Pkg: "image/rbd", NoDaemon: true},
 		{Pkg: "attach/iscsi", Tools: disks, NoDaemon: true, Timeout: 10 * time.Minute},
 		{Pkg: "mount/nfs", Tools: disks, NoDaemon: true},
 		{Pkg: "test/storage", Tools: disks, Failpoint: true, Timeout: 15 * time.Minute},
