@@ -154,6 +154,9 @@ func abort(t *testing.T, signal string) {
 // TestUnmapWithoutTheCluster: a device that nobody waits for goes, though nobody answers.
 func TestUnmapWithoutTheCluster(t *testing.T) {
 	c := control.Dial(t)
+	// How long the cluster remembers who has gone without a word; 30 s as a rule.
+	c.Run(t, "ceph", "tell", "osd.0", "config", "set", "osd_client_watch_timeout", "5")
+	t.Cleanup(func() { c.Run(t, "ceph", "tell", "osd.0", "config", "set", "osd_client_watch_timeout", "30") })
 	for what, ro := range map[string]bool{"read-only": true, "read-write": false} {
 		t.Run(what, func(t *testing.T) {
 			image := unique("without")

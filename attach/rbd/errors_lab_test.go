@@ -45,10 +45,10 @@ func TestErrors(t *testing.T) {
 		"unknown feature":       {func(r r, _ o) { *r.Image = journal }, fault.Unsupported, "journaling", "rbd feature disable rbd/" + journal + " journaling"},
 		"exclusive without":     {func(_ r, o o) { o.Exclusive = true }, fault.Invalid, "exclusive-lock feature is not enabled", "rbd feature enable rbd/" + image},
 		"dead monitor":          {func(r r, o o) { r.Monitors, o.MountTimeout = []string{"10.99.0.77"}, 3 }, fault.Timeout, "10.99.0.77:6789", "quorum"},
-		"closed port":           {func(r r, o o) { r.Monitors, o.MountTimeout = []string{"10.99.0.1:6700"}, 3 }, fault.Timeout, "10.99.0.1:6700 refuses connections", "ms_mode"},
-		"the other version":     {func(r r, o o) { r.Monitors, o.MountTimeout = []string{"10.99.0.1:3300"}, 3 }, fault.Timeout, "speaks version 2 of the protocol only", "ms_mode"},
-		"the other version, 2":  {func(r r, o o) { r.Monitors, o.MountTimeout, o.MsMode = []string{"10.99.0.1:6789"}, 3, "crc" }, fault.Timeout, "speaks version 1 of the protocol only", "ms_mode"},
-		"no monitor":            {func(r r, o o) { r.Monitors, o.MountTimeout = []string{"10.99.0.1:8000"}, 3 }, fault.Timeout, "10.99.0.1:8000", "ms_mode"},
+		"closed port":           {func(r r, o o) { r.Monitors, o.MountTimeout = []string{"10.99.0.1:6700"}, 1 }, fault.Timeout, "10.99.0.1:6700 refuses connections", "ms_mode"},
+		"the other version":     {func(r r, o o) { r.Monitors, o.MountTimeout = []string{"10.99.0.1:3300"}, 1 }, fault.Timeout, "speaks version 2 of the protocol only", "ms_mode"},
+		"the other version, 2":  {func(r r, o o) { r.Monitors, o.MountTimeout, o.MsMode = []string{"10.99.0.1:6789"}, 1, "crc" }, fault.Timeout, "speaks version 1 of the protocol only", "ms_mode"},
+		"no monitor":            {func(r r, o o) { r.Monitors, o.MountTimeout = []string{"10.99.0.1:8000"}, 1 }, fault.Timeout, "10.99.0.1:8000", "ms_mode"},
 		"another cluster":       {func(_ r, o o) { o.Fsid, o.MountTimeout = "00000000-1111-2222-3333-444444444444", 3 }, fault.Invalid, "rbd.options.fsid", "ceph fsid"},
 	} {
 		t.Run(what, func(t *testing.T) {

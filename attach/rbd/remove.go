@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/internal/helper"
 )
 
 // removal is how a device is to be unmapped.
@@ -42,7 +44,8 @@ func (d *Driver) order(ctx context.Context, path, text string, keep *os.File) er
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(orderGrace, cancel) })
 	defer stop()
 	err := d.write(own, path, []byte(text), keep)
-	if err != nil && own.Err() != nil {
+	var stuck *helper.Stuck
+	if err != nil && own.Err() != nil && !errors.As(err, &stuck) {
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	return err
