@@ -150,7 +150,7 @@ func TestRefusals(t *testing.T) {
 	c.Run(t, "mkdir", path.Join(there, "below"))
 	c.Run(t, "chmod", "700", there)
 	_, err := d.Mount(t.Context(), 1, spec(control.NFSServer, path.Join(exported, "below"), "4.2"), nil, mounttest.Place(t))
-	wantError(t, err, fault.Forbidden, "10.99.0.1 does not let this node have it", "permission denied")
+	wantError(t, err, fault.Forbidden, "10.99.0.1 does not let this node have it: permission denied")
 
 	m, _ := export(t, c, control.NFSServer, "4.2")
 	file := path.Join(*m.Nfs.Path, "hello")

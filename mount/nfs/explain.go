@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ func (a attempt) explain(err error, took time.Duration) error {
 	case silent(err):
 		return a.noAnswer(what, err, took)
 	case unreachable(err):
-		return fault.Hintf(fault.New(fault.Unavailable, "%s: nothing can be reached at %s: %w", what, a.at(), bare(err)),
+		return fault.Hintf(fault.New(fault.Unavailable, "%s: nothing can be reached at %s: %w", what, a.at(err), bare(err)),
 			"see that the server runs there, and that no firewall is between; another port is the option port=N")
 	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EPFNOSUPPORT), errors.Is(err, unix.EOPNOTSUPP):
 		return a.wrongVersion(what, err)
@@ -68,7 +69,7 @@ func (a attempt) noAnswer(what string, err error, took time.Duration) error {
 	case !errors.As(err, &told) && !errors.As(err, &dialled): // it says more than that
 		text = ": " + err.Error()
 	}
-	return fault.Hintf(fault.New(fault.Timeout, "%s: no answer from %s in %s%s%w", what, a.at(), seconds(took), text, mute{err}), "%s", hint)
+	return fault.Hintf(fault.New(fault.Timeout, "%s: no answer from %s in %s%s%w", what, a.at(err), seconds(took), text, mute{err}), "%s", hint)
 }
 
 func (a attempt) wrongVersion(what string, err error) error {
@@ -97,19 +98,27 @@ func (a attempt) denied(what string, err error) error {
 		"see that the server exports it to this node, with the sec= that is asked for, and to ports above 1023 with noresvport")
 }
 
-// at is where the server was asked, as precisely as is known.
-func (a attempt) at() string {
-	if port := a.r.firstPort(a.version); port != 0 {
+// at is where the server was asked, as precisely as is known: the ports that rpcbind tells the kernel it keeps to itself.
+func (a attempt) at(err error) string {
+	var dialled *net.OpError
+	_, given := a.r.said["port"]
+	port := a.r.firstPort(a.version)
+	if port != 0 && (a.version != "3" || given || errors.As(err, &dialled)) {
 		return netip.AddrPortFrom(a.addr, port).String()
 	}
 	return a.addr.String()
 }
 
-// bare is the errno in err, where the rest says nothing that is not said already.
+// bare is what the kernel said, without what is said already.
 func bare(err error) error {
 	var answer *fsmount.Error
-	if errors.As(err, &answer) && len(answer.Messages) > 0 {
-		return fmt.Errorf("%s: %w", strings.Join(answer.Messages, "; "), answer.Errno)
+	if errors.As(err, &answer) {
+		// It says so whatever went wrong.
+		said := slices.DeleteFunc(slices.Clone(answer.Messages), func(m string) bool { return m == "NFS4: Couldn't follow remote path" })
+		if len(said) == 0 {
+			return answer.Errno
+		}
+		return fmt.Errorf("%s: %w", strings.Join(said, "; "), answer.Errno)
 	}
 	var errno unix.Errno
 	if errors.As(err, &errno) {
