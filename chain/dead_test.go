@@ -138,6 +138,11 @@ type stubbornMount struct{ storageMount }
 
 func (stubbornMount) Abort(context.Context, mount.Active) (bool, error) { return false, nil }
 
+// stubbornAttach is the same for an attachment.
+type stubbornAttach struct{ storageAttach }
+
+func (stubbornAttach) Abort(context.Context, attach.Device) (bool, error) { return false, nil }
+
 func onNode() *node {
 	n := newNode()
 	n.dead = &dead{}

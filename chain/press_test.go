@@ -239,10 +239,10 @@ func TestForceWaitsForAHealthyContainer(t *testing.T) {
 func TestAStuckContainerKeepsNobodyWaiting(t *testing.T) {
 	n := onNode()
 	cfg := storage(n)
-	cfg.Attach = attach.NewRegistry(fakeAttach{n}) // nobody can abort
+	cfg.Attach = attach.NewRegistry(stubbornAttach{storageAttach{fakeAttach{n}, "rbd"}})
 	cfg.AnswerTimeout, cfg.ForceAfter, cfg.UndoTimeout, cfg.StopTimeout = 200*time.Millisecond, 10*time.Millisecond, time.Minute, time.Millisecond
 	c := openWith(t, n, runDir(t), cfg)
-	v := create(t, c, boxOn(squashfs()))
+	v := create(t, c, boxOn(onDevice(rbd())))
 	n.running[v.ID].stubborn = true
 	n.dead.die("")
 	_, err := c.DeleteContainer(t.Context(), nil, str("a"), true)
@@ -306,4 +306,29 @@ func TestWhatIsStuckIsSaidOnceAndFirst(t *testing.T) {
 			t.Errorf("%q and %q: %q", tc[0], tc[1], got)
 		}
 	}
+}
+
+// What lies on this node alone is not called stuck because it is slow.
+func TestALocalDeletionIsWaitedFor(t *testing.T) {
+	n := onNode()
+	n.stallAt, n.stall = 3, make(chan struct{}) // the unmount
+	cfg := storage(n)
+	cfg.AnswerTimeout, cfg.UndoTimeout = 10*time.Millisecond, time.Minute
+	c := openWith(t, n, runDir(t), cfg)
+	m := mounted(t, c, squashfs())
+	answered := make(chan error, 1)
+	go func() {
+		_, err := c.Unmount(t.Context(), int64(m.ID), false)
+		answered <- err
+	}()
+	select {
+	case err := <-answered:
+		t.Errorf("it was answered: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	n.stall <- struct{}{} // it comes back late, and is tried again
+	if err := <-answered; err == nil || fault.Is(err, fault.Timeout) {
+		t.Errorf("got %v, want what the driver said", err)
+	}
+	assertEmpty(t, n, c)
 }

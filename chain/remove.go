@@ -12,8 +12,8 @@ import (
 
 // remove takes down an object because its client asks for it. view is called, under the lock, while the object is still whole.
 //
-// It answers within Config.AnswerTimeout, or, of a container that is given its grace and lies on nothing dead, that long after the grace.
-// What is not down by then goes on in the background: the answer is a Timeout whose text begins with "stuck: ", and the object says the
+// Of what lies on network storage it answers within Config.AnswerTimeout, or, of a container that is given its grace and lies on nothing
+// dead, that long after the grace; of what lies on this node alone it may take a driver's whole time. What is not down by then goes on in the background: the answer is a Timeout whose text begins with "stuck: ", and the object says the
 // same until it has gone. Busy in the kernel, it stays as it was. Any other failure leaves it undoing, and it is tried again.
 //
 // With force, what does not answer below it is aborted (press). So is it when the object is being taken down already.
@@ -121,9 +121,10 @@ func (c *Chain) join(ctx context.Context, o *object) error {
 	return fault.New(fault.Busy, "%s could not be taken down and is as before: %s", o, o.trouble())
 }
 
-// awaitRemoval waits for the end of a removal, but not for long, and says what hangs when it has not come.
+// awaitRemoval waits for the end of a removal, but not for long where storage may hang, and says what hangs when it has not come. What lies
+// on nothing but this node is only slow, as on a node with more to do than it can.
 func (c *Chain) awaitRemoval(o *object, done <-chan error, force bool) error {
-	wait, granted := c.cfg.AnswerTimeout, false
+	wait, granted, slow := c.cfg.AnswerTimeout, false, !c.mayHang(o)
 	for {
 		late := time.NewTimer(wait)
 		select {
@@ -140,10 +141,28 @@ func (c *Chain) awaitRemoval(o *object, done <-chan error, force bool) error {
 			wait, granted = c.cfg.AnswerTimeout, false
 		case c.phaseOf(o) == Gone: // what lay below it goes on going
 			return nil
+		case slow && c.deadBelow(o) == "":
+			wait, slow = c.cfg.UndoTimeout+patience, false
 		default:
 			return c.tellStuck(o, force)
 		}
 	}
+}
+
+// mayHang reports whether o is, or lies on, network storage, which may stop answering: those are the drivers that can abort.
+func (c *Chain) mayHang(o *object) bool {
+	if c.aborter(o) != nil {
+		return true
+	}
+	for _, b := range o.below {
+		c.mu.RLock()
+		child := c.objects[b.ID]
+		c.mu.RUnlock()
+		if child != nil && c.mayHang(child) {
+			return true
+		}
+	}
+	return false
 }
 
 // graceCheck is how often it is looked whether what a container lies on still answers while it has time to stop.
