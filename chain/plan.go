@@ -56,7 +56,6 @@ func (p *planner) attach(spec *models.Attach, readOnly bool, depth int) (*object
 	own := *spec
 	o := newObject(KindAttach, p.c.cfg.OnStep)
 	o.attach, o.readOnly = &own, readOnly
-	forgetAttach(&own)
 	if l := spec.Loopback; l != nil && l.Mount != nil {
 		part := *l
 		own.Loopback, part.Mount = &part, nil
@@ -88,7 +87,6 @@ func (p *planner) mount(spec *models.Mount, depth int) (*object, error) {
 	own := *spec
 	o := newObject(KindMount, p.c.cfg.OnStep)
 	o.mount = &own
-	forgetMount(&own)
 	if err := p.belowMount(o, &own, depth); err != nil {
 		return nil, err
 	}

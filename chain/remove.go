@@ -13,7 +13,7 @@ import (
 // remove takes down an object because its client asks for it. view is called, under the lock, while the object is still whole.
 //
 // Of what lies on network storage it answers within Config.AnswerTimeout, or, of a container that is given its grace and lies on nothing
-// dead, that long after the grace; of what lies on this node alone it may take a driver's whole time. What is not down by then goes on in the background: the answer is a Timeout whose text begins with "stuck: ", and the object says the
+// dead, that long after the grace; of what lies on this node alone it may take as long as a creation. What is not down by then goes on in the background: the answer is a Timeout whose text begins with "stuck: ", and the object says the
 // same until it has gone. Busy in the kernel, it stays as it was. Any other failure leaves it undoing, and it is tried again.
 //
 // With force, what does not answer below it is aborted (press). So is it when the object is being taken down already.
@@ -142,7 +142,7 @@ func (c *Chain) awaitRemoval(o *object, done <-chan error, force bool) error {
 		case c.phaseOf(o) == Gone: // what lay below it goes on going
 			return nil
 		case slow && c.deadBelow(o) == "":
-			wait, slow = c.cfg.UndoTimeout+patience, false
+			wait, slow = c.cfg.CreateTimeout, false
 		default:
 			return c.tellStuck(o, force)
 		}
