@@ -40,6 +40,9 @@ const forerunner = "imageapi-server"
 
 // Run runs one command line, args[0] being the program's name, and answers the exit code.
 func Run(args []string, stdin io.Reader, stdout, stderr io.Writer, opts Options) int {
+	if len(args) > 0 && filepath.Base(args[0]) == modprobe {
+		return runModprobe(args[1:], stdout, stderr)
+	}
 	if opts.Env == nil {
 		opts.Env = os.LookupEnv
 	}
@@ -91,8 +94,8 @@ func (a *app) root() *cobra.Command {
 		Use:   "windlass",
 		Short: "Raise system images on compute nodes: attach, mount, run",
 		Long: `windlass raises system images on compute nodes, link by link: attach (a block device), mount (a file system on it) and container
-(a system container that runs in it). "windlass serve" is the daemon; the other commands talk to it, but for "windlass image", which looks
-after images by itself.`,
+(a system container that runs in it). "windlass serve" is the daemon; the other commands talk to it, but for "windlass image" and
+"windlass initramfs", which look after images and build what nodes boot with by themselves.`,
 		Example: `  windlass serve
   windlass run -d --name web --image /images/debian.sqsh --systemd
   windlass tree web
@@ -123,7 +126,7 @@ after images by itself.`,
 		&cobra.Group{ID: "look", Title: "Look:"}, &cobra.Group{ID: "service", Title: "The service:"})
 	group(root, "raise", a.attachCommand(), a.mountCommand(), a.runCommand(), a.rmCommand())
 	group(root, "life", a.execCommand(), a.startCommand(), a.stopCommand(), a.pauseCommand(), a.resumeCommand(), a.waitCommand())
-	group(root, "images", a.imageCommand())
+	group(root, "images", a.imageCommand(), a.initramfsCommand())
 	group(root, "look", a.psCommand(), a.inspectCommand(), a.treeCommand(), a.logsCommand(), a.eventsCommand(), a.iscsiCommand())
 	group(root, "service", a.serveCommand(), a.configCommand(), a.versionCommand())
 	root.AddCommand(exitCodesTopic(), a.chunkfsCommand())

@@ -208,7 +208,8 @@ func (a *app) rmCommand() *cobra.Command {
 		Aliases: []string{"delete"},
 		Short:   "Delete containers, mounts or attachments",
 		Long: `Delete objects of any kind, with what they defined themselves. A container that runs, and what others hold, stays, but with --force:
-that stops the container, and takes down what only windlass knows as held. What the kernel reports busy always stays.`,
+that stops the container, takes down what only windlass knows as held, and makes fail what waits for network storage that does not answer,
+which only what is deleted lies on. What the kernel reports busy stays. What is stuck says so after some seconds and is tried again by itself.`,
 		Example: `  windlass rm web
   windlass rm --force web
   windlass rm 4 3`,
