@@ -23,7 +23,7 @@ const (
 // takeLUN has the kernel look for the LUN and sets up its disk. It ends when the connection is lost: nobody has the device yet, so there
 // is no point in waiting for the target to come back.
 func (l *link) takeLUN(ctx context.Context, readOnly bool) (disk, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, diskWait, errors.New("the target takes too long"))
+	ctx, cancel := context.WithTimeout(ctx, diskWait)
 	defer cancel()
 	ctx, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
@@ -42,6 +42,10 @@ func (l *link) takeLUN(ctx context.Context, readOnly bool) (disk, error) {
 	if errors.As(context.Cause(ctx), &lost) {
 		err := fault.New(fault.Backend, "%s while LUN %d was looked at", lost.why, l.wanted.lun)
 		return disk{}, fault.Hintf(err, "try again; the target's log may say why")
+	}
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err := fault.New(fault.Timeout, "LUN %d of %s has not become a disk in time: %w", l.wanted.lun, l.wanted.target, err)
+		return disk{}, fault.Hintf(err, "the target answers slowly, or not at all: its log and load may say why")
 	}
 	return found, err
 }

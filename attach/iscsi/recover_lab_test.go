@@ -294,3 +294,56 @@ func TestAbort(t *testing.T) {
 		})
 	}
 }
+
+// TestWritesSurvive writes with a sync each while the target is killed and started again, and looks at what the target has at the end.
+func TestWritesSurvive(t *testing.T) {
+	c := control.Dial(t)
+	const size = 4 << 20
+	disk := c.TGT().Disk(t, size)
+	target := control.Target{IQN: iqn(), LUNs: []control.LUN{{Number: 1, File: disk}}}
+	c.TGT().Target(t, target)
+	s, d := spec(target.IQN, 1), newDriver(t)
+	dev := attached(t, d, s, attach.Base{})
+	f, err := os.OpenFile(dev.Path, os.O_RDWR, 0)
+	must(t, err)
+	defer f.Close()
+	content := pattern(size)
+	written := make(chan error, 1)
+	halfway := make(chan struct{})
+	go func() {
+		for at := 0; at < size; at += 32 << 10 {
+			if at == size/2 {
+				close(halfway)
+			}
+			if _, err := f.WriteAt(content[at:at+32<<10], int64(at)); err != nil {
+				written <- err
+				return
+			}
+			if err := f.Sync(); err != nil {
+				written <- err
+				return
+			}
+		}
+		written <- nil
+	}()
+	for n := range int64(2) {
+		c.TGT().Signal(t, "KILL")
+		seen(t, d, s, lost)
+		c.TGT().Start(t)
+		seen(t, d, s, recovered(n+1))
+		if n == 0 {
+			<-halfway
+		}
+	}
+	select {
+	case err := <-written:
+		must(t, err)
+	case <-time.After(patience):
+		t.Fatal("the writes do not come to an end")
+	}
+	f.Close()
+	must(t, d.Detach(t.Context(), dev, false))
+	if got := c.Get(t, disk); !bytes.Equal(got, content) {
+		t.Error("the target has not got what was written")
+	}
+}
