@@ -34,6 +34,7 @@ require (
 	github.com/swaggest/swgui v1.8.5
 	github.com/therootcompany/xz v1.0.1
 	github.com/u-root/iscsinl v0.1.1-0.20210528121423-84c32645822a
+	github.com/ulikunitz/xz v0.5.15
 	github.com/zeebo/blake3 v0.2.4
 	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/net v0.62.0

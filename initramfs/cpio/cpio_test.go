@@ -114,6 +114,18 @@ func TestTheOrderOfAddingDoesNotCount(t *testing.T) {
 	}
 }
 
+func TestDirectoriesThatNobodyAddedHaveTheirModes(t *testing.T) {
+	tree := Tree{Modes: map[string]uint32{"root": 0o700}}
+	if err := tree.File("root/.ssh/key", 0o600, nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]uint32{"root": TypeDir | 0o700, "root/.ssh": TypeDir | 0o755} {
+		if e, ok := tree.Get(name); !ok || e.Mode != want {
+			t.Errorf("%s: %o", name, e.Mode)
+		}
+	}
+}
+
 func TestWhatTheKernelWouldNotUnpackIsRefused(t *testing.T) {
 	for _, name := range []string{"", ".", "..", "a/../b", "a//b", "a/", "./a", "/", "//a", "TRAILER!!!", "a\x00b", strings.Repeat("a/", 2048) + "b"} {
 		var tree Tree

@@ -9,9 +9,13 @@ import (
 	"github.com/windlass-hpc/windlass/internal/fault"
 )
 
-// Tree collects the entries of an archive. A directory that nobody added is there with mode 0755 when something lies in it. The zero
-// value is empty.
-type Tree struct{ entries map[string]Entry }
+// Tree collects the entries of an archive. A directory that nobody added is there when something lies in it. The zero value is empty.
+type Tree struct {
+	// Modes are the permissions of directories that nobody added; those of the others are 0755.
+	Modes map[string]uint32
+
+	entries map[string]Entry
+}
 
 // Add puts an entry into the tree, in place of one that has its name. A leading / of the name does not count.
 func (t *Tree) Add(e Entry) error {
@@ -27,7 +31,11 @@ func (t *Tree) Add(e Entry) error {
 		if _, ok := t.entries[d]; ok {
 			break
 		}
-		t.entries[d] = Entry{Name: d, Mode: TypeDir | 0o755}
+		mode := uint32(0o755)
+		if m, ok := t.Modes[d]; ok {
+			mode = m
+		}
+		t.entries[d] = Entry{Name: d, Mode: TypeDir | mode}
 	}
 	return nil
 }
