@@ -85,7 +85,7 @@ func accounts(t *cpio.Tree) error {
 func authorities(file string) ([]byte, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fault.New(fault.NotFound, "the certificate authorities: %w", err)
+		return nil, unreadable("the certificate authorities", err)
 	}
 	if block, _ := pem.Decode(data); block == nil || !bytes.Contains(data, []byte("BEGIN CERTIFICATE")) {
 		return nil, fault.New(fault.Invalid, "%s holds no certificate in PEM", file)

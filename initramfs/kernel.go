@@ -32,7 +32,7 @@ const maxKernel = 512 << 20
 func ReadKernel(file string) (*Kernel, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, fault.New(fault.NotFound, "the kernel: %w", err)
+		return nil, unreadable("the kernel", err)
 	}
 	defer f.Close()
 	head := make([]byte, 64<<10)

@@ -36,7 +36,7 @@ const (
 func List(file string) ([]Part, error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, fault.New(fault.NotFound, "the initramfs: %w", err)
+		return nil, unreadable("the initramfs", err)
 	}
 	defer f.Close()
 	parts, err := list(f)

@@ -2,7 +2,9 @@ package initramfs
 
 import (
 	"debug/elf"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
@@ -12,7 +14,7 @@ import (
 func program(name, file string, machine elf.Machine) ([]byte, error) {
 	f, err := elf.Open(file)
 	if err != nil {
-		return nil, fault.New(fault.NotFound, "%s: %w", name, err)
+		return nil, unreadable(name, err)
 	}
 	defer f.Close()
 	for _, p := range f.Progs {
@@ -30,6 +32,18 @@ func program(name, file string, machine elf.Machine) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return data, nil
+}
+
+// unreadable gives the error of a file that was named its kind.
+func unreadable(what string, err error) error {
+	kind := fault.Invalid
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		kind = fault.NotFound
+	case errors.Is(err, fs.ErrPermission):
+		kind = fault.Forbidden
+	}
+	return fault.New(kind, "%s: %w", what, err)
 }
 
 func flagOf(name string) string {

@@ -52,7 +52,7 @@ func (p *Plan) site(o *Options) (*cpio.Tree, error) {
 func (p *Plan) file(t *cpio.Tree, f File) error {
 	st, err := os.Stat(f.From)
 	if err != nil {
-		return fault.New(fault.NotFound, "a file to pack: %w", err)
+		return unreadable("a file to pack", err)
 	}
 	if !st.Mode().IsRegular() {
 		return fault.Hintf(fault.New(fault.Invalid, "%s is no file", f.From), "a directory is packed by --overlay")

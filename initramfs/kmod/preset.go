@@ -60,7 +60,7 @@ func minimal() []string {
 		"af_packet unix ipv6 8021q bonding bridge veth dummy macvlan ipvlan tun",
 		// What chains are made of.
 		"loop squashfs erofs overlay fuse cuse cachefiles isofs vfat nls_cp437 nls_iso8859-1 nls_utf8 nls_ascii ext4",
-		"nfs nfsv3 nfsv4 sunrpc lockd auth_rpcgss rpcsec_gss_krb5 rpcrdma libceph ceph rbd",
+		"nfs nfsv3 nfsv4 sunrpc lockd auth_rpcgss rpcsec_gss_krb5 libceph rbd",
 		"libiscsi libiscsi_tcp iscsi_tcp scsi_transport_iscsi nbd dm_mod dm_verity",
 		// Checksums and ciphers that these ask for by an alias.
 		"crc32c_generic crc32c_intel crc32c_cryptoapi crc32c libcrc32c crc32_generic crc32_pclmul crct10dif_generic crct10dif_pclmul crc64_rocksoft_generic",
@@ -81,7 +81,7 @@ func hpc() []string {
 		"mdio marvell broadcom bcm_phy_lib intel_xway smsc micrel aquantia marvell10g",
 		// InfiniBand, Omni-Path, RoCE, iWARP, Slingshot.
 		"ib_core ib_cm iw_cm ib_mad ib_uverbs ib_umad rdma_cm rdma_ucm ib_ipoib ib_iser ib_srp mlx4_ib mlx5_ib hfi1 ib_qib rdmavt opa_vnic irdma",
-		"bnxt_re qedr iw_cxgb4 efa erdma hns_roce_hw_v2 ocrdma vmw_pvrdma rdma_rxe siw nvme_rdma xprtrdma svcrdma cxi_ss1 cxi_user",
+		"bnxt_re qedr iw_cxgb4 efa erdma hns_roce_hw_v2 ocrdma vmw_pvrdma rdma_rxe siw nvme_rdma rpcrdma cxi_ss1 cxi_user",
 		// Disks.
 		"nvme nvme_core nvme_tcp nvme_fabrics ahci libahci libata ata_piix ata_generic sd_mod sr_mod sg mpt3sas mpi3mr megaraid_sas megaraid_mm megaraid_mbox",
 		"aacraid hpsa smartpqi isci pm80xx mvsas arcmsr 3w-sas 3w-9xxx lpfc qla2xxx qla4xxx bfa fnic be2iscsi ipr pmcraid ses enclosure vmd",
@@ -91,7 +91,7 @@ func hpc() []string {
 		"xhci_pci xhci_hcd ehci_pci ehci_hcd uhci_hcd ohci_pci ohci_hcd usbcore usb_storage uas usbhid hid hid_generic hid_multitouch usbserial ftdi_sio pl2303 cdc_acm",
 		"atkbd i8042 evdev ast mgag200 simpledrm efifb",
 		// File systems, and what lies below them.
-		"ext4 xfs btrfs vfat exfat isofs udf f2fs ntfs3 zonefs cifs lustre lnet gfs2 dlm configfs efivarfs autofs4 binfmt_misc",
+		"ext4 xfs btrfs ceph vfat exfat isofs udf f2fs ntfs3 zonefs cifs lustre lnet gfs2 dlm configfs efivarfs autofs4 binfmt_misc",
 		"dm_mod dm_crypt dm_multipath dm_round_robin dm_service_time dm_queue_length dm_thin_pool dm_snapshot dm_mirror dm_raid dm_integrity",
 		"dm_verity dm_cache dm_writecache raid0 raid1 raid10 raid456 linear md_mod zram",
 		// Network beyond the plain.

@@ -207,8 +207,10 @@ func (p *packed) write(w io.Writer) error {
 		return err
 	}
 	var f facts
-	if p.Kernel != "" {
+	if p.Modules > 0 {
 		f.add("kernel", "%s, %d modules", p.Kernel, p.Modules)
+	} else if p.Kernel != "" {
+		f.add("kernel", "%s, no modules", p.Kernel)
 	}
 	if p.File != "" {
 		f.add("file", "%s, %s of %s, in %s", p.File, size(p.Bytes), size(bytes), lasted(p.Seconds))
