@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/therootcompany/xz"
 
 	"github.com/windlass-hpc/windlass/initramfs/cpio"
+	"github.com/windlass-hpc/windlass/initramfs/kmod"
 	"github.com/windlass-hpc/windlass/internal/fault"
 )
 
@@ -23,6 +25,23 @@ type Part struct {
 	Compress Compression
 	Bytes    int64 // of the archive
 	Entries  []cpio.Header
+}
+
+// Layer says which layer of ours the part is, by what it holds; "" for one of somebody else.
+func (p *Part) Layer() string {
+	for _, h := range p.Entries {
+		switch {
+		case h.Name == windlassPath:
+			return LayerBase
+		case path.Base(h.Name) == kmod.IndexName:
+			return LayerKmod
+		case h.Name == "bbin/bb":
+			return LayerRescue
+		case path.Dir(h.Name) == configDir:
+			return LayerConfig
+		}
+	}
+	return ""
 }
 
 // Bounds of a part, far above what boots.

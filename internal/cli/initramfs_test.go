@@ -60,7 +60,7 @@ func TestAnInitramfsIsBuiltAndListed(t *testing.T) {
 	}
 	var parts []listedPart
 	r = initramfsOf(t, nil, "ls", out, "--parts", "-o", "json")
-	if err := json.Unmarshal([]byte(r.out), &parts); err != nil || len(parts) != 3 || parts[2].Compress != "zstd" || parts[0].Count < 20 {
+	if err := json.Unmarshal([]byte(r.out), &parts); err != nil || len(parts) != 3 || parts[2].Compress != "zstd" || parts[0].Layer+parts[1].Layer+parts[2].Layer != "basekmodconfig" || parts[0].Count < 20 {
 		t.Errorf("ls --parts: %+v, %v", parts, err)
 	}
 	var answer packed

@@ -42,6 +42,7 @@ func (a *app) initramfsLsCommand() *cobra.Command {
 
 // listedPart and listedFile are what ls answers.
 type listedPart struct {
+	Layer    string       `json:"layer,omitempty"`
 	Offset   int64        `json:"offset"`
 	Compress string       `json:"compress"`
 	Bytes    int64        `json:"bytes"`
@@ -65,7 +66,7 @@ type listed []listedPart
 func newListed(parts []initramfs.Part, brief bool) listed {
 	var list listed
 	for _, p := range parts {
-		one := listedPart{Offset: p.Offset, Compress: string(p.Compress), Bytes: p.Bytes, Stored: p.Stored, Count: len(p.Entries)}
+		one := listedPart{Layer: p.Layer(), Offset: p.Offset, Compress: string(p.Compress), Bytes: p.Bytes, Stored: p.Stored, Count: len(p.Entries)}
 		for _, h := range p.Entries {
 			if !brief {
 				one.Files = append(one.Files, newListedFile(&h))
@@ -92,7 +93,11 @@ func (l listed) write(w io.Writer) error {
 		if i > 0 && len(p.Files) > 0 {
 			fmt.Fprintln(w)
 		}
-		_, err := fmt.Fprintf(w, "part %d at byte %d: %s, %d files, %s of %s\n", i+1, p.Offset, p.Compress, p.Count, size(p.Stored), size(p.Bytes))
+		name := fmt.Sprint("part ", i+1)
+		if p.Layer != "" {
+			name += ", " + p.Layer
+		}
+		_, err := fmt.Fprintf(w, "%s, at byte %d: %s, %d files, %s of %s\n", name, p.Offset, p.Compress, p.Count, size(p.Stored), size(p.Bytes))
 		if err != nil {
 			return err
 		}
