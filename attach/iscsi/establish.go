@@ -51,7 +51,10 @@ func (l *link) join(ctx context.Context, conn *net.TCPConn, place login.Portal) 
 
 func (l *link) create(ctx context.Context) error {
 	return step.Do(ctx, "iscsi.create", func(ctx context.Context) error {
-		s, err := l.kernel.Create(ctx, l.wanted.commands, l.wanted.depth, func(tid int) error { return l.driver.promise(l.id, tid) })
+		if err := l.driver.promise(l.id, l.kernel.Creator()); err != nil {
+			return err
+		}
+		s, err := l.kernel.Create(ctx, l.wanted.commands, l.wanted.depth)
 		if err != nil {
 			return err
 		}

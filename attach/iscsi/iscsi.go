@@ -5,7 +5,7 @@
 // memory, whoever made it. One thing the kernel cannot be asked: of a session that was made and not named yet, whose it is. For that
 // moment a file speaks (promise):
 //
-//	DIR/ID          the number of the thread that makes the session of attachment ID; the kernel shows it as the session's creator
+//	DIR/ID          the address of the netlink socket that makes the session of attachment ID; the kernel shows it as the session's creator
 //
 // A session whose connection is lost is logged in again, under the same number, by a goroutine (keeper), while the kernel makes readers
 // wait. Sessions outlive the daemon; Probe has the next one keep them.

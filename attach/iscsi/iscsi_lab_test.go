@@ -30,10 +30,10 @@ import (
 
 var suite = attachtest.Suite{
 	New:     func(instance string) attach.Driver { return driver(instance) },
-	Spec:    func(t testing.TB, image string) *models.Attach { return exported(t, image) },
+	Spec:    suiteSpec,
 	Hostile: hostile,
 	Many:    8,
-	Pause:   20 * time.Millisecond,
+	Pause:   30 * time.Millisecond,
 }
 
 func TestMain(m *testing.M)        { attachtest.Main(m, suite) }
@@ -60,6 +60,13 @@ var numbers atomic.Int64
 func unique(what string) string { return fmt.Sprintf("%s-%d-%d", what, os.Getpid(), numbers.Add(1)) }
 
 func iqn() string { return "iqn.2026-01.org.example:" + unique("t") }
+
+// suiteSpec is exported, and sees to it that the test leaves no session, not even one that nobody finds.
+func suiteSpec(t testing.TB, file string) *models.Attach {
+	t.Helper()
+	t.Cleanup(func() { nothingLeft(t) })
+	return exported(t, file)
+}
 
 // exported puts the file on a LUN and makes a spec of it.
 func exported(t testing.TB, file string) *models.Attach {
@@ -106,6 +113,10 @@ func wantError(t testing.TB, err error, kind fault.Kind, says string) {
 // nothingLeft fails when the kernel has an iSCSI session, a SCSI host or a disk.
 func nothingLeft(t testing.TB) {
 	t.Helper()
+	sessions, _ := filepath.Glob("/sys/class/iscsi_session/*")
+	for _, dir := range sessions {
+		t.Errorf("%s: name %s, creator %s, state %s", filepath.Base(dir), attribute(t, dir+"/ifacename"), attribute(t, dir+"/creator"), attribute(t, dir+"/state"))
+	}
 	for _, pattern := range []string{"/sys/class/iscsi_session/*", "/sys/class/iscsi_host/*", "/sys/class/scsi_host/*", "/sys/block/sd*"} {
 		if found, _ := filepath.Glob(pattern); len(found) > 0 {
 			t.Errorf("left: %q", found)

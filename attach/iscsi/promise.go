@@ -14,12 +14,12 @@ func (d *Driver) promiseFile(id attach.ID) string {
 	return filepath.Join(d.cfg.Dir, strconv.FormatInt(int64(id), 10))
 }
 
-// promise writes down which thread is about to make the session of id.
-func (d *Driver) promise(id attach.ID, tid int) error {
+// promise writes down who is about to make a session of id.
+func (d *Driver) promise(id attach.ID, creator int) error {
 	if err := os.MkdirAll(d.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the directory of iSCSI attachments: %w", err)
 	}
-	return os.WriteFile(d.promiseFile(id), []byte(strconv.Itoa(tid)), 0o600)
+	return os.WriteFile(d.promiseFile(id), []byte(strconv.Itoa(creator)), 0o600)
 }
 
 // fulfil removes the promise: the session has its name, or is gone.
@@ -30,7 +30,7 @@ func (d *Driver) fulfil(id attach.ID) error {
 	return nil
 }
 
-// promised gives the thread that makes, or made, a session of id; 0 when none does.
+// promised gives who makes, or made, a session of id; 0 when nobody does.
 func (d *Driver) promised(id attach.ID) (int, error) {
 	b, err := os.ReadFile(d.promiseFile(id))
 	if errors.Is(err, os.ErrNotExist) {
@@ -39,11 +39,11 @@ func (d *Driver) promised(id attach.ID) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	tid, _ := strconv.Atoi(string(b)) // cut short when its writer was killed: then there is no session yet
-	return tid, nil
+	creator, _ := strconv.Atoi(string(b)) // empty when its writer was killed: then there is no session yet
+	return creator, nil
 }
 
-// promises gives all of them, by thread.
+// promises gives all of them, by who made them. Those of one daemon that was killed are one: its sessions are nobody's, whatever their IDs.
 func (d *Driver) promises() (map[int]attach.ID, error) {
 	entries, err := os.ReadDir(d.cfg.Dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -58,8 +58,8 @@ func (d *Driver) promises() (map[int]attach.ID, error) {
 		if err != nil {
 			continue
 		}
-		if tid, err := d.promised(attach.ID(id)); err == nil && tid != 0 {
-			all[tid] = attach.ID(id)
+		if creator, err := d.promised(attach.ID(id)); err == nil && creator != 0 {
+			all[creator] = attach.ID(id)
 		}
 	}
 	return all, nil

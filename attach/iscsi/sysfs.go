@@ -20,7 +20,7 @@ type session struct {
 	id, host uint32
 	dir      string // of its device, where its SCSI targets lie
 	name     string // ifacename; "" when it has none
-	creator  int    // thread that made it; 0 where the kernel does not tell
+	creator  int    // netlink socket that made it; 0 where the kernel does not tell
 	target   string
 	state    string // LOGGED_IN, FAILED or FREE
 	complete bool   // Attach has come to its end
@@ -96,12 +96,12 @@ func (d *Driver) ours(id attach.ID) ([]session, error) {
 	if err != nil {
 		return nil, err
 	}
-	tid, err := d.promised(id)
+	creator, err := d.promised(id)
 	if err != nil {
 		return nil, err
 	}
 	return slices.DeleteFunc(all, func(s session) bool {
-		return s.name != d.name(id) && !(s.name == "" && tid != 0 && s.creator == tid)
+		return s.name != d.name(id) && !(s.name == "" && creator != 0 && s.creator == creator)
 	}), nil
 }
 

@@ -4,16 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"runtime"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/u-root/iscsinl"
 )
 
-// Create makes a session. Before is called on the operating system's thread that makes it, with that thread's number, which the kernel
-// then shows as the session's creator. When ctx ends in the meantime, the session is destroyed as soon as it is there.
-func (k *Kernel) Create(ctx context.Context, commands, depth uint16, before func(tid int) error) (*Session, error) {
+// Create makes a session, whose creator is this Kernel. When ctx ends in the meantime, the session is destroyed as soon as it is there.
+func (k *Kernel) Create(ctx context.Context, commands, depth uint16) (*Session, error) {
 	select {
 	case <-k.turn:
 	case <-ctx.Done():
@@ -25,7 +21,7 @@ func (k *Kernel) Create(ctx context.Context, commands, depth uint16, before func
 	}
 	done := make(chan outcome) // unbuffered: what nobody takes is destroyed
 	go func() {
-		s, err := k.create(commands, depth, before)
+		s, err := k.create(commands, depth)
 		k.turn <- struct{}{}
 		select {
 		case done <- outcome{s, err}:
@@ -44,12 +40,7 @@ func (k *Kernel) Create(ctx context.Context, commands, depth uint16, before func
 	}
 }
 
-func (k *Kernel) create(commands, depth uint16, before func(tid int) error) (*Session, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	if err := before(unix.Gettid()); err != nil {
-		return nil, err
-	}
+func (k *Kernel) create(commands, depth uint16) (*Session, error) {
 	var numbers [4]byte
 	binary.NativeEndian.PutUint16(numbers[:], commands)
 	binary.NativeEndian.PutUint16(numbers[2:], depth)

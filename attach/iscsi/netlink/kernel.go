@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
@@ -32,6 +33,9 @@ const (
 	group      = 1        // ISCSI_NL_GRP_ISCSID: everything that iSCSI daemons want to know
 	inBuffer   = 4 << 20  // bytes; an event is a few hundred
 	datagram   = 64 << 10 // bytes; a PDU of a login has 8 KiB at most
+	// Addresses of sockets, above all that are the numbers of processes. The kernel shows them as numbers with a sign.
+	minPort, maxPort = 1 << 30, 1<<31 - 1
+	maxBinds         = 10
 	// replyWait bounds the time from the end of a request, when the answer has been sent, to its arrival here.
 	replyWait = 10 * time.Second
 )
@@ -41,6 +45,7 @@ var ErrClosed = errors.New("the iSCSI netlink socket is closed")
 
 // Kernel is the kernel's iSCSI transport. Its methods may be called from many goroutines.
 type Kernel struct {
+	port    uint32
 	handle  uint64
 	sock    *os.File
 	turn    chan struct{} // holds one element while nobody has a request under way
@@ -62,8 +67,9 @@ func Open() (*Kernel, error) {
 	}
 	sock := os.NewFile(uintptr(fd), "iSCSI netlink socket")
 	handle, err := transport()
+	var port uint32
 	if err == nil {
-		err = os.NewSyscallError("bind the iSCSI netlink socket", unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (group - 1)}))
+		port, err = bind(fd)
 	}
 	if err != nil {
 		sock.Close()
@@ -73,13 +79,28 @@ func Open() (*Kernel, error) {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, inBuffer) // less than asked for will do
 	}
 	k := &Kernel{
-		handle: handle, sock: sock, turn: make(chan struct{}, 1), replies: make(chan event, 1), closed: make(chan struct{}),
+		port: port, handle: handle, sock: sock, turn: make(chan struct{}, 1), replies: make(chan event, 1), closed: make(chan struct{}),
 		listeners: map[uint32]*Session{},
 	}
 	k.turn <- struct{}{}
 	go k.read()
 	return k, nil
 }
+
+// bind gives the socket an address that it shares with no other, not even with one of a process before it: the kernel shows a session's
+// creator by it.
+func bind(fd int) (uint32, error) {
+	for try := 0; ; try++ {
+		port := minPort + rand.Uint32N(maxPort-minPort)
+		err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (group - 1), Pid: port})
+		if !errors.Is(err, unix.EADDRINUSE) || try == maxBinds {
+			return port, os.NewSyscallError("bind the iSCSI netlink socket", err)
+		}
+	}
+}
+
+// Creator is what the kernel shows as the creator of this Kernel's sessions (iscsi_session/sessionN/creator).
+func (k *Kernel) Creator() int { return int(k.port) }
 
 // transport is what the kernel calls TCP by.
 func transport() (uint64, error) {
