@@ -86,7 +86,7 @@ type Chain struct {
 	names   map[string]*object // containers by name
 	bad     map[ID]error       // records that could not be read; their kernel objects are left alone
 	looked  atomic.Int64       // when refreshSoon had them look, in nanoseconds
-	turns   turns              // drivers that look at how their objects fare just now, or abort
+	turns   turns              // drivers that look at how their objects fare just now
 
 	closing    bool           // no operation is begun any more
 	ops        sync.WaitGroup // operations under way

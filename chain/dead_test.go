@@ -133,6 +133,33 @@ func (d storageMount) Unmount(ctx context.Context, a mount.Active, force bool) e
 	return d.n.take(a.ID)
 }
 
+// slowMount is storageMount whose Abort begins before Unmount is answered for the first time, and ends after that.
+type slowMount struct {
+	storageMount
+	begun, refused chan struct{}
+}
+
+func (d slowMount) Abort(ctx context.Context, a mount.Active) (bool, error) {
+	closeOnce(d.begun)
+	<-d.refused
+	return d.storageMount.Abort(ctx, a)
+}
+
+func (d slowMount) Unmount(ctx context.Context, a mount.Active, force bool) error {
+	<-d.begun
+	defer closeOnce(d.refused)
+	return d.storageMount.Unmount(ctx, a, force)
+}
+
+// closeOnce closes a channel that one goroutine at a time may close.
+func closeOnce(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+		close(c)
+	}
+}
+
 // stubbornMount is storageMount whose Abort finds nothing to abort.
 type stubbornMount struct{ storageMount }
 

@@ -2,7 +2,7 @@ package chain
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -156,6 +156,13 @@ func (c *Chain) abort(ctx context.Context, o *object) bool {
 	return aborted
 }
 
+// wasAborted reports whether, of what goes with o, something has been aborted.
+func (c *Chain) wasAborted(o *object) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.ContainsFunc(c.doomed(o), func(x *object) bool { return x.aborted })
+}
+
 // force has what is being taken down of a tree be taken down by force from now on.
 func (c *Chain) force(o *object, doomed []*object) {
 	c.mu.Lock()
@@ -168,13 +175,39 @@ func (c *Chain) force(o *object, doomed []*object) {
 	}
 }
 
-// abortOne aborts one object, unless an earlier call has not come back.
+// aborting is a call of an Aborter. did is for those who have seen done closed.
+type aborting struct {
+	done chan struct{}
+	did  bool
+}
+
+// abortOne aborts one object. When an earlier call has not come back, it waits for that instead, and tells what that did.
 func (c *Chain) abortOne(ctx context.Context, x *object, fn func(context.Context) (bool, error)) bool {
-	name := fmt.Sprintf("abort %d", x.id)
-	if !c.turns.begin(name) {
-		return false
+	c.mu.Lock()
+	a, under := x.aborting, x.aborting != nil
+	if !under {
+		a = &aborting{done: make(chan struct{})}
+		x.aborting = a
 	}
-	defer c.turns.end(name)
+	c.mu.Unlock()
+	if under {
+		select {
+		case <-a.done:
+			return a.did
+		case <-ctx.Done():
+			return false
+		}
+	}
+	a.did = c.callAborter(ctx, x, fn)
+	c.mu.Lock()
+	x.aborting, x.aborted = nil, x.aborted || a.did
+	c.mu.Unlock()
+	close(a.done)
+	return a.did
+}
+
+// callAborter calls a driver's Abort, and tells whether it has aborted something.
+func (c *Chain) callAborter(ctx context.Context, x *object, fn func(context.Context) (bool, error)) bool {
 	var did bool
 	err := guarded(step.With(ctx, x.steps), func(ctx context.Context) (err error) {
 		did, err = fn(ctx)

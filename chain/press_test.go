@@ -174,6 +174,30 @@ func TestForceAbortsWhatKeepsItBusy(t *testing.T) {
 	assertEmpty(t, n, c)
 }
 
+// The same while press aborts already: what that does counts.
+func TestForceWaitsForTheAbortThatIsUnderWay(t *testing.T) {
+	n := onNode()
+	slow := slowMount{storageMount{fakeMount{n, "nfs"}}, make(chan struct{}), make(chan struct{})}
+	cfg := storage(n)
+	cfg.Mount = mount.NewRegistry(append(fakeMounts(n), slow)...)
+	cfg.AnswerTimeout = 20 * time.Second
+	c := openWith(t, n, runDir(t), cfg)
+	m := mounted(t, c, nfs())
+	n.busy[m.ID] = true
+	n.dead.die("stuck: no answer")
+	gate := n.dead.begin()
+	go func() { // who held it lets go at the error
+		<-gate
+		n.mu.Lock()
+		n.busy[m.ID] = false
+		n.mu.Unlock()
+	}()
+	if _, err := c.Unmount(t.Context(), int64(m.ID), true); err != nil {
+		t.Fatal(err)
+	}
+	assertEmpty(t, n, c)
+}
+
 // A call that hangs and was begun without force is given up and made again with it, also where there is nothing to abort.
 func TestForceBeginsAnewByForce(t *testing.T) {
 	n := onNode()

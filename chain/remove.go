@@ -84,7 +84,10 @@ func (c *Chain) removeClaimed(ctx context.Context, o *object, before claimed, fo
 		c.log.WithField("obj", o.id).WithError(err).Warn("that it is to go could not be recorded")
 	}
 	err := c.takeDown(ctx, o, force)
-	for try := 0; force && try < abortedTries && fault.Is(err, fault.Busy) && c.abort(ctx, o); try++ { // who held it waited for what is dead
+	for try := 0; force && try < abortedTries && fault.Is(err, fault.Busy); try++ { // who holds it may wait for what is dead
+		if !c.abort(ctx, o) && !c.wasAborted(o) { // by press, meanwhile
+			break
+		}
 		pause(ctx, abortedPause)
 		err = c.takeDown(ctx, o, force)
 	}
