@@ -32,7 +32,7 @@ func TestCluster(t *testing.T) {
 		{"Publish", testPublish}, {"PublishSmall", testPublishSmall}, {"PublishFlags", testPublishFlags}, {"Exists", testExists},
 		{"Replace", testReplace}, {"ReplaceOpen", testReplaceOpen}, {"Killed", testKilled}, {"Interrupted", testInterrupted},
 		{"Changed", testChanged}, {"NoAnswer", testNoAnswer}, {"TwoAtOnce", testTwoAtOnce}, {"Terminal", testTerminal}, {"List", testList},
-		{"Remove", testRemove}, {"Removing", testRemoving}, {"RemoveOpen", testRemoveOpen}, {"Clones", testClones}, {"Namespace", testNamespace},
+		{"Remove", testRemove}, {"Removing", testRemoving}, {"RemoveOpen", testRemoveOpen}, {"RemoveBlind", testRemoveBlind}, {"Clones", testClones}, {"Namespace", testNamespace},
 		{"Connect", testConnect}, {"ConnectInterrupted", testConnectInterrupted}, {"ReadOnlyUser", testReadOnlyUser}, {"Publisher", testPublisher},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.test(l.in(t)) })

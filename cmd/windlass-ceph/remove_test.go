@@ -77,6 +77,28 @@ func testClones(l *lab) {
 	l.only("parent")
 }
 
+// testRemoveBlind: who cannot see what needs an image does not get to remove it.
+func testRemoveBlind(l *lab) {
+	path := l.small("blind", "blind")
+	l.run(0, []string{"publish", path, "rbd:rbd/blind"})
+	if err := l.ceph.Pool(l.ctx, "hidden"); err != nil { // clones may be there
+		l.Fatal(err)
+	}
+	key, err := l.ceph.User(l.ctx, "client.blind", "mon", "profile rbd", "osd", "allow rwx pool=rbd")
+	if err != nil {
+		l.Fatal(err)
+	}
+	as := []string{"--name", "client.blind", "--keyring", l.keyring("client.blind", key)}
+	for _, args := range [][]string{{"remove", "rbd:rbd/blind"}, {"remove", "rbd:rbd/blind", "--force"}, {"remove", "rbd:rbd/blind@v1", "--force"}} {
+		l.run(1, append(args, as...), "see what needs it: list the clones of snapshot v1", "not permitted")
+		l.holds("rbd/blind@v1", path)
+		if got := l.list("rbd:rbd")["blind"]; len(got.Snapshots) != 1 || !got.Snapshots[0].Protected {
+			l.Errorf("%v: it is %+v now", args, got)
+		}
+	}
+	l.run(0, []string{"remove", "rbd:rbd/blind", "--force"})
+}
+
 // testNamespace: the same in a namespace, which the pool's own images are no part of.
 func testNamespace(l *lab) {
 	path := l.small("ns", "ns")

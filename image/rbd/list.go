@@ -35,7 +35,7 @@ func (c *Cluster) List(ctx context.Context, in Name) ([]Info, error) {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			infos[i] = p.info(name)
+			infos[i], _ = p.info(name) // the reason is in it
 			return nil
 		})
 	}
@@ -50,16 +50,16 @@ func (c *Cluster) List(ctx context.Context, in Name) ([]Info, error) {
 	return list, nil
 }
 
-// info tells all of one image.
-func (p *pool) info(image string) *Info {
+// info tells all that can be found out of one image; err is why that is not all, rbd.ErrNotFound when it is half made or half removed.
+func (p *pool) info(image string) (_ *Info, err error) {
 	i := &Info{Name: p.name.named(image), Features: []string{}, Snapshots: []Snapshot{}, Watchers: []string{}}
-	if err := p.look(image, i); errors.Is(err, rbd.ErrNotFound) {
+	if err = p.look(image, i); errors.Is(err, rbd.ErrNotFound) {
 		i.Error = "it is half made or half removed"
 	} else if err != nil {
 		i.Error = err.Error()
 	}
 	i.decide()
-	return i
+	return i, err
 }
 
 func (p *pool) look(image string, i *Info) error {

@@ -28,11 +28,15 @@ func (c *Cluster) Remove(ctx context.Context, n Name, o RemoveOptions) error {
 		return err
 	}
 	defer p.close()
-	info := p.info(n.Image)
 	if there, err := p.exists(n.Image); err != nil {
 		return err
 	} else if !there {
 		return fault.Hintf(fault.New(fault.NotFound, "remove %v: there is no such image", n), "`windlass-ceph list %v` shows what is there", p.name)
+	}
+	info, err := p.info(n.Image)
+	if err != nil && !errors.Is(err, rbd.ErrNotFound) {
+		// What is not known of it may be what forbids to remove it.
+		return fmt.Errorf("remove %v: see what needs it: %w", n, err)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
