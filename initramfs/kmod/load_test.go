@@ -276,3 +276,19 @@ func TestTheHintNamesTheKernelThatItWasBuiltFor(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func FuzzCommandLine(f *testing.F) {
+	f.Add(`a.b=1 "c.d=x y" e.f="g h" modprobe.blacklist=i,j -- k.l`)
+	f.Fuzz(func(t *testing.T, text string) {
+		for module, params := range CommandLine(text).Params {
+			if module != Plain(module) || !name(module) {
+				t.Errorf("module %q", module)
+			}
+			for _, p := range params {
+				if p == "" || !strings.Contains(text, strings.Trim(p[:1], `"`)) {
+					t.Errorf("parameter %q of %q", p, module)
+				}
+			}
+		}
+	})
+}
