@@ -67,9 +67,29 @@ func testKilled(l *lab) {
 			l.Fatalf("it is listed as %+v", info)
 		}
 	}
+	_, info := state()
+	l.run(0, []string{"publish", path, "rbd:rbd/killed"}, info.Name.Image+" was begun just now")
+	l.rbd("rename", "rbd/"+info.Name.Image, "rbd/killed.windlass-part-680000000badcafe") // it grows old
+	l.run(0, []string{"remove", "rbd:rbd/killed", "--force"})
 	l.run(0, []string{"publish", path, "rbd:rbd/killed"}, "which an earlier attempt has left")
 	l.holds("rbd/killed@v1", path)
 	l.only("killed", "killed")
+}
+
+// testKilledAmidSwap: between its two renames the name is nobody's; the next publish says how to bring it back.
+func testKilledAmidSwap(l *lab) {
+	path := l.small("lost", "lost")
+	const old, part = "lost.windlass-old-20260504T030201.000Z", "lost.windlass-part-680000000badcafe"
+	for _, name := range []string{old, part} {
+		l.run(0, []string{"publish", path, "rbd:rbd/lost"})
+		l.rbd("rename", "rbd/lost", "rbd/"+name)
+	}
+	l.run(0, []string{"publish", path, "rbd:rbd/lost"}, "`rbd mv rbd/"+old+" rbd/lost` brings back what it was", "removing rbd:rbd/"+part)
+	l.only("lost", "lost", old)
+	l.run(0, []string{"remove", "rbd:rbd/lost", "--force"})
+	if p := l.run(0, []string{"publish", path, "rbd:rbd/lost"}); strings.Contains(p.err.String(), "rbd mv") {
+		l.Errorf("what was removed is said to be lost: %s", p.err.String())
+	}
 }
 
 // testInterrupted: nothing is left, whichever of the two signals it is.

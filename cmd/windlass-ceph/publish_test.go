@@ -30,7 +30,7 @@ func TestCluster(t *testing.T) {
 		test func(*lab)
 	}{
 		{"Publish", testPublish}, {"PublishSmall", testPublishSmall}, {"PublishFlags", testPublishFlags}, {"Exists", testExists},
-		{"Replace", testReplace}, {"ReplaceOpen", testReplaceOpen}, {"Killed", testKilled}, {"Interrupted", testInterrupted},
+		{"Replace", testReplace}, {"ReplaceOpen", testReplaceOpen}, {"Killed", testKilled}, {"KilledAmidSwap", testKilledAmidSwap}, {"Interrupted", testInterrupted},
 		{"Changed", testChanged}, {"NoAnswer", testNoAnswer}, {"TwoAtOnce", testTwoAtOnce}, {"Terminal", testTerminal}, {"List", testList},
 		{"Remove", testRemove}, {"Removing", testRemoving}, {"RemoveOpen", testRemoveOpen}, {"RemoveBlind", testRemoveBlind}, {"Clones", testClones}, {"Namespace", testNamespace},
 		{"Connect", testConnect}, {"ConnectInterrupted", testConnectInterrupted}, {"ReadOnlyUser", testReadOnlyUser}, {"Publisher", testPublisher},

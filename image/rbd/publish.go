@@ -4,6 +4,7 @@ package rbd
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -56,7 +57,7 @@ func (c *Cluster) Publish(ctx context.Context, file string, to Name, o PublishOp
 	if err := p.clearUp(ctx, to.Image, o.Note); err != nil {
 		return nil, err
 	}
-	w := &writer{pool: p, src: src, o: o, part: to.Image + partMark + random()}
+	w := &writer{pool: p, src: src, o: o, part: partName(to.Image, time.Now())}
 	var u undo.Stack
 	defer func() { err = u.Unwind(ctx, err) }()
 	if err := w.create(layout, &u); err != nil {
@@ -89,6 +90,10 @@ func (w *writer) create(layout *rbd.ImageOptions, u *undo.Stack) error {
 	}
 	u.Push("remove "+name.String(), func(context.Context) error { return w.pool.discard(w.part) })
 	img, err := rbd.OpenImage(w.pool.io, w.part, rbd.NoSnapshot)
+	if errors.Is(err, rbd.ErrNotFound) {
+		err := fault.New(fault.Busy, "open %v: it has gone already: somebody else clears up after attempts to publish the same image", name)
+		return fault.Hintf(err, "see that the clocks of all who publish agree, then try again")
+	}
 	if err != nil {
 		return failed(err, "open %v", name)
 	}

@@ -123,7 +123,7 @@ func (p *pool) removeImage(ctx context.Context, n Name, info *Info, o RemoveOpti
 	return nil
 }
 
-// discard removes an image with all its snapshots, whatever state it is in.
+// discard removes an image with all its snapshots, whatever state it is in. One that has gone meanwhile is removed.
 func (p *pool) discard(image string) error {
 	name := p.name.named(image)
 	img, err := rbd.OpenImage(p.io, image, rbd.NoSnapshot)
@@ -142,7 +142,10 @@ func (p *pool) discard(image string) error {
 			return err
 		}
 	}
-	return failed(rbd.RemoveImage(p.io, image), "remove %v", name)
+	if err := rbd.RemoveImage(p.io, image); !errors.Is(err, rbd.ErrNotFound) { // that somebody else has removed is removed
+		return failed(err, "remove %v", name)
+	}
+	return nil
 }
 
 func (p *pool) dropSnapshot(img *rbd.Image, name string) error {

@@ -4,12 +4,13 @@ package rbd
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/ceph/go-ceph/rbd"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
 )
@@ -63,17 +64,17 @@ func (p *pool) swap(part, image string, o PublishOptions) (old string, err error
 	return "", nil
 }
 
-func random() string {
-	var b [4]byte
-	_, _ = rand.Read(b[:]) // it does not fail
-	return hex.EncodeToString(b[:])
-}
-
 // clearUp removes what attempts to publish or to remove an image have left. Those that go on are left alone.
 func (p *pool) clearUp(ctx context.Context, image string, note func(string)) error {
 	names, err := p.images()
 	if err != nil {
 		return err
+	}
+	if lost, err := p.lostName(image, names); err != nil {
+		return err
+	} else if lost != "" {
+		note(fmt.Sprintf("an earlier attempt was cut short just as %v was to be replaced: until there is another, `rbd mv %s %s` brings back what it was",
+			p.name.named(image), p.name.named(lost).bare(), p.name.named(image).bare()))
 	}
 	for _, n := range names {
 		of, mark := marked(n)
@@ -83,19 +84,69 @@ func (p *pool) clearUp(ctx context.Context, image string, note func(string)) err
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		name := p.name.named(n)
-		addrs, err := p.openBy(n)
-		if err != nil {
-			return err
-		}
-		if len(addrs) > 0 {
-			note(fmt.Sprintf("%v is being written by %s, or was until less than a minute ago; it is left alone", name, strings.Join(addrs, ", ")))
-			continue
-		}
-		note(fmt.Sprintf("removing %v, which an earlier attempt has left", name))
-		if err := p.discard(n); err != nil {
+		if err := p.clear(n, mark == partMark && isYoung(n, time.Now()), note); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// clear removes one of them, unless somebody may still be at it.
+func (p *pool) clear(image string, young bool, note func(string)) error {
+	name := p.name.named(image)
+	addrs, err := p.openBy(image)
+	switch {
+	case err != nil:
+		return err
+	case len(addrs) > 0:
+		note(fmt.Sprintf("%v is being written by %s, or was until less than a minute ago; it is left alone", name, strings.Join(addrs, ", ")))
+		return nil
+	case young:
+		note(fmt.Sprintf("%v was begun just now, and perhaps somebody is at it; it is left alone", name))
+		return nil
+	}
+	note(fmt.Sprintf("removing %v, which an earlier attempt has left", name))
+	return p.discard(image)
+}
+
+// lostName gives what an image is called now whose name nobody has, because the attempt to replace it has died between the two renames; ""
+// when that is not so.
+func (p *pool) lostName(image string, names []string) (old string, err error) {
+	if slices.Contains(names, image) {
+		return "", nil
+	}
+	whole := false
+	for _, n := range names {
+		of, mark := marked(n)
+		switch {
+		case of == image && mark == oldMark:
+			old = max(old, n) // the last: their names hold when it was
+		case of == image && mark == partMark:
+			digest, err := p.digest(n)
+			if err != nil {
+				return "", err
+			}
+			whole = whole || digest != ""
+		}
+	}
+	if !whole {
+		return "", nil
+	}
+	return old, nil
+}
+
+// digest is what is kept last with an image that is being made; "" before it is whole.
+func (p *pool) digest(image string) (string, error) {
+	img, err := rbd.OpenImageReadOnly(p.io, image, rbd.NoSnapshot)
+	if err == nil {
+		defer img.Close()
+		var kept map[string]string
+		if kept, err = img.ListMetadata(); err == nil {
+			return kept[keyDigest], nil
+		}
+	}
+	if errors.Is(err, rbd.ErrNotFound) {
+		return "", nil
+	}
+	return "", failed(err, "read what is kept with %v", p.name.named(image))
 }
