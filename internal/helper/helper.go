@@ -33,6 +33,7 @@ type Runner struct {
 
 	mu   sync.Mutex
 	left map[*process]Left
+	open []*os.File // what Close could not close; else the garbage collector would
 }
 
 // New makes a Runner; shim is the path of windlass-shim.
@@ -129,17 +130,39 @@ func (r *Runner) Sync(ctx context.Context, dir string) error {
 	return answered(what, a)
 }
 
+// closeTimeout bounds the second try of Close.
+const closeTimeout = 2 * time.Second
+
 // Close closes f here and, last of all, in a helper: when nothing else holds the mount that f is of, it is the helper that waits for the
-// file system to shut down.
+// file system to shut down. When there is no helper to be had, also not after ctx has ended, f stays open and the error says so: the
+// daemon would wait.
 func (r *Runner) Close(ctx context.Context, f *os.File) error {
-	give := func(s *settings) { s.give = true }
-	a, _, err := r.run(ctx, "close "+f.Name(), act.Order{Op: act.OpClose}, []*os.File{f}, []Option{give})
-	_ = f.Close() // when it did not come to that
+	err := r.give(ctx, f)
+	if isOpen(f) {
+		own, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		err = r.give(own, f)
+	}
+	if isOpen(f) {
+		r.mu.Lock()
+		r.open = append(r.open, f)
+		r.mu.Unlock()
+		return fmt.Errorf("%w; it stays open until the daemon ends", err)
+	}
+	return err
+}
+
+// give has a helper close f. It is still open here when no helper came to be.
+func (r *Runner) give(ctx context.Context, f *os.File) error {
+	what := "close " + f.Name()
+	a, _, err := r.run(ctx, what, act.Order{Op: act.OpClose}, []*os.File{f}, []Option{func(s *settings) { s.give = true }})
 	if err != nil {
 		return err
 	}
-	return answered("close "+f.Name(), a)
+	return answered(what, a)
 }
+
+func isOpen(f *os.File) bool { return f.Fd() != ^uintptr(0) }
 
 func answered(what string, a act.Answer) error {
 	if a.Errno == 0 {

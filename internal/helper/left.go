@@ -7,12 +7,27 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/windlass-hpc/windlass/internal/helper/act"
+)
+
+// What a helper does (Left.Op).
+const (
+	OpWrite   = act.OpWrite
+	OpCreate  = act.OpCreate
+	OpUnmount = act.OpUnmount
+	OpStatfs  = act.OpStatfs
+	OpAbort   = act.OpAbort
+	OpSync    = act.OpSync
+	OpClose   = act.OpClose
 )
 
 // Left is a helper that was killed and has not died yet.
 type Left struct {
 	PID   int
-	What  string    // what it does
+	Op    string    // what it does, one of the Op constants
+	Path  string    // on which file or directory; "" with OpCreate and OpClose
+	What  string    // the same for people
 	Since time.Time // when it began
 	Where string    // where in the kernel it waits; "" when the kernel does not tell
 }
@@ -32,10 +47,15 @@ func (r *Runner) Left() []Left {
 	return all
 }
 
+// LeftAt lists those of some operations, all when none is named, on the file or directory at path, the oldest first.
+func (r *Runner) LeftAt(path string, ops ...string) []Left {
+	return slices.DeleteFunc(r.Left(), func(l Left) bool { return l.Path != path || len(ops) > 0 && !slices.Contains(ops, l.Op) })
+}
+
 // leave keeps account of p until it ends.
-func (r *Runner) leave(p *process, what string) {
+func (r *Runner) leave(p *process, o act.Order, what string) {
 	r.mu.Lock()
-	r.left[p] = Left{PID: p.proc.Pid, What: what, Since: p.began}
+	r.left[p] = Left{PID: p.proc.Pid, Op: o.Op, Path: o.Path, What: what, Since: p.began}
 	r.mu.Unlock()
 	go func() {
 		<-p.ended

@@ -27,7 +27,7 @@ type Option func(*settings)
 
 type settings struct {
 	keep []*os.File
-	give bool // the files of the order are the helper's alone
+	give bool // the files of the order become the helper's alone, once there is one
 }
 
 // Keep has the helper inherit f, such as a file with a flock: it stays locked as long as a helper that was left behind lives.
@@ -63,7 +63,7 @@ func (r *Runner) run(ctx context.Context, what string, o act.Order, files []*os.
 	}
 	stuck := p.await(ctx)
 	if stuck {
-		r.leave(p, what)
+		r.leave(p, o, what)
 		// Nothing that it says comes in any more, and receive ends.
 		_ = unix.Shutdown(p.sock, unix.SHUT_RDWR)
 	}
@@ -107,13 +107,7 @@ func (r *Runner) start(o act.Order, files []*os.File, opts []Option) (*process, 
 	for i, f := range files {
 		fds[i] = int(f.Fd())
 	}
-	err = act.Send(p.sock, o, fds...)
-	if s.give {
-		for _, f := range files { // before the helper can have closed its own
-			f.Close()
-		}
-	}
-	if err == nil {
+	if err = act.Send(p.sock, o, fds...); err == nil {
 		p.said, err = scrap()
 	}
 	if err == nil {
@@ -127,6 +121,12 @@ func (r *Runner) start(o act.Order, files []*os.File, opts []Option) (*process, 
 			p.said.Close()
 		}
 		return nil, err
+	}
+	if s.give {
+		for _, f := range files {
+			f.Close()
+		}
+		_ = act.Send(p.sock, act.Go{}) // one that cannot hear it has died, and its files are closed
 	}
 	go p.receive()
 	return p, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,8 @@ import (
 
 // TestWhatCannotBeKilledIsLeft holds each call in a wait that no signal ends: its request is with a FUSE server.
 func TestWhatCannotBeKilledIsLeft(t *testing.T) {
+	opOf := map[string]string{"ask the file system at ": helper.OpStatfs, "write what was changed at ": helper.OpSync, "unmount ": helper.OpUnmount,
+		"write to ": helper.OpWrite, "mount overlay from test": helper.OpCreate}
 	for what, call := range map[string]func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error{
 		"ask the file system at ": func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error { return r.Statfs(ctx, h.Dir) },
 		"write what was changed at ": func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error {
@@ -50,6 +53,9 @@ func TestWhatCannotBeKilledIsLeft(t *testing.T) {
 			left := r.Left()
 			if len(left) != 1 || left[0].PID != stuck.PID || left[0].What != stuck.What || time.Since(left[0].Since) > time.Minute {
 				t.Fatalf("left are %+v", left)
+			}
+			if op := opOf[what]; left[0].Op != op || op != helper.OpCreate && left[0].Path != h.Path && left[0].Path != h.Dir {
+				t.Errorf("it does %s at %q", left[0].Op, left[0].Path)
 			}
 			if stuck.Where == "" || left[0].Where != stuck.Where {
 				t.Errorf("it waits in %q, later in %q", stuck.Where, left[0].Where)
@@ -145,6 +151,48 @@ func TestClose(t *testing.T) {
 	}
 	if err := mnt.Close(); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("it is open here: %v", err)
+	}
+}
+
+// TestCloseWithoutAHelper: one more is tried; when there is none, it is not the daemon that shuts the file system down.
+func TestCloseWithoutAHelper(t *testing.T) {
+	for what, c := range map[string]struct {
+		shim  string
+		ended bool
+		err   error
+		left  error
+	}{
+		"no such program":          {"/nonexistent", false, helper.ErrStart, unix.EBUSY},
+		"a context that has ended": {shim, true, nil, nil},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+			mnt, err := os.Open(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if c.ended {
+				cancel()
+			}
+			r := helper.New(c.shim)
+			err = r.Close(ctx, mnt)
+			if !errors.Is(err, c.err) || err != nil && !strings.Contains(err.Error(), "stays open") {
+				t.Errorf("close: %v", err)
+			}
+			mnt = nil
+			runtime.GC() // which closes files that nobody has
+			runtime.GC()
+			if err := unix.Unmount(dir, 0); !errors.Is(err, c.left) {
+				t.Errorf("unmount: %v, want %v", err, c.left)
+			}
+			runtime.KeepAlive(r)
+		})
 	}
 }
 

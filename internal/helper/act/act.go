@@ -53,6 +53,9 @@ type Option struct {
 	File  bool   `json:",omitempty"` // the value is the next of the descriptors that came with the order
 }
 
+// Go is the packet after an order of OpClose: its sender has closed the descriptors, so that the helper is the last to.
+type Go struct{}
+
 // Answer is what came of an order. With OpCreate and no Errno the mount's descriptor comes with it.
 type Answer struct {
 	Errno    int      `json:",omitempty"`
@@ -99,6 +102,7 @@ func (o Order) carryOut(fds []int) (answer Answer, mnt int) {
 	case OpSync:
 		return o.sync(), -1
 	case OpClose:
+		_, _ = Receive(0, new(Go)) // or the daemon has died
 		closeAll(fds)
 		return Answer{}, -1
 	}
