@@ -34,7 +34,8 @@ func rbds(f filter) ([]Item, error) {
 	return items, nil
 }
 
-// sessions lists the iSCSI sessions whose interface is called INSTANCE.ID, and the SCSI devices that came with them.
+// sessions lists the iSCSI sessions whose interface is called INSTANCE.ID, and the SCSI devices that came with them. One without a name,
+// which a daemon that was killed may have left, is everybody's: others give theirs names.
 func sessions(f filter) ([]Item, error) {
 	dirs, err := filepath.Glob(filepath.Join(f.sys, "class/iscsi_session/session*"))
 	if err != nil {
@@ -43,7 +44,9 @@ func sessions(f filter) ([]Item, error) {
 	var items []Item
 	for _, dir := range dirs {
 		name := word(dir, "ifacename")
-		if !f.named(name) {
+		if name == "(null)" || name == "<NULL>" { // as the C library writes it
+			name = "nameless"
+		} else if !f.named(name) {
 			continue
 		}
 		items = append(items, Item{Class: ISCSI, Key: name + " to " + word(dir, "targetname"),

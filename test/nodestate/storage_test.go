@@ -30,7 +30,7 @@ func TestStorage(t *testing.T) {
 	rbd("0", "debian", " windlass:"+f.instance+":7")
 	rbd("1", "other", " windlass:windlass-000000:7")
 	rbd("2", "foreign", "")
-	for n, name := range map[string]string{"session1": f.instance + ".9", "session2": f.instance + "0.9", "session3": "default"} {
+	for n, name := range map[string]string{"session1": f.instance + ".9", "session2": f.instance + "0.9", "session3": "default", "session4": "(null)"} {
 		file("class/iscsi_session/"+n+"/ifacename", name)
 		file("class/iscsi_session/"+n+"/targetname", "iqn.x:"+n)
 		file("class/iscsi_session/"+n+"/state", "LOGGED_IN")
@@ -49,6 +49,8 @@ func TestStorage(t *testing.T) {
 		"rbd device rbd/debian@v1 of 7 (/dev/rbd0 is mapped)",
 		"iscsi session " + f.instance + ".9 to iqn.x:session1 (session1 is LOGGED_IN)",
 		"scsi device " + f.instance + ".9 lun 1 (/dev/sda is running)",
+		"iscsi session nameless to iqn.x:session4 (session4 is LOGGED_IN)",
+		"scsi device nameless lun 1 (/dev/sda is running)",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("seen are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
