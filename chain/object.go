@@ -80,8 +80,10 @@ type object struct {
 	forced bool
 	// giveUp ends the driver call that takes it down, where that was begun without force.
 	giveUp context.CancelFunc
-	// pressed says that its deletion by force is being pressed, aborted that it or something for it was aborted.
-	pressed, aborted bool
+	// pressing ends the pressing of its deletion by force; nil when there is none.
+	pressing context.CancelFunc
+	// aborted says that it or something for it was aborted.
+	aborted bool
 	// aborting is the call of its driver's Abort that is under way.
 	aborting *aborting
 	// notBefore is when it is tried again at the earliest to take it down, after tries that ended because something did not answer; -1

@@ -33,15 +33,19 @@ const (
 //
 // It ends with ctx, when the removal has ended.
 func (c *Chain) press(ctx context.Context, o *object) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	c.mu.Lock()
 	known := c.troubleBelow(o) != ""
-	again := o.pressed
-	o.pressed = true
+	again := o.pressing != nil
+	if !again {
+		o.pressing = cancel
+	}
 	c.mu.Unlock()
 	if again {
 		return
 	}
-	defer c.update(o, func() { o.pressed = false })
+	defer c.update(o, func() { o.pressing = nil })
 	if !known && !pause(ctx, c.cfg.ForceAfter) {
 		return
 	}
@@ -163,6 +167,11 @@ func (c *Chain) wasAborted(o *object) bool {
 	return slices.ContainsFunc(c.doomed(o), func(x *object) bool { return x.aborted })
 }
 
+// abortBegan is wasAborted, and whether something is being aborted. Chain.mu is held.
+func (c *Chain) abortBegan(o *object) bool {
+	return slices.ContainsFunc(c.doomed(o), func(x *object) bool { return x.aborted || x.aborting != nil })
+}
+
 // force has what is being taken down of a tree be taken down by force from now on.
 func (c *Chain) force(o *object, doomed []*object) {
 	c.mu.Lock()
@@ -184,6 +193,10 @@ type aborting struct {
 // abortOne aborts one object. When an earlier call has not come back, it waits for that instead, and tells what that did.
 func (c *Chain) abortOne(ctx context.Context, x *object, fn func(context.Context) (bool, error)) bool {
 	c.mu.Lock()
+	if ctx.Err() != nil { // it was given back meanwhile
+		c.mu.Unlock()
+		return false
+	}
 	a, under := x.aborting, x.aborting != nil
 	if !under {
 		a = &aborting{done: make(chan struct{})}

@@ -356,3 +356,30 @@ func TestALocalDeletionIsWaitedFor(t *testing.T) {
 	}
 	assertEmpty(t, n, c)
 }
+
+// What was aborted is not given back: its disk has gone. It says who holds it and goes when they let go.
+func TestWhatWasAbortedIsNotGivenBack(t *testing.T) {
+	n := onNode()
+	cfg := storage(n)
+	cfg.AnswerTimeout, cfg.ForceAfter = 20*time.Second, 10*time.Millisecond
+	c := openWith(t, n, runDir(t), cfg)
+	m := mounted(t, c, onDevice(rbd()))
+	n.busy[m.ID] = true // a shell sits in it
+	n.dead.die("stuck: no target")
+	_, err := c.Unmount(t.Context(), int64(m.ID), true)
+	stuckOrFail(t, err, "aborted", "held by pid 1 (init)")
+	if d := cmp.Diff([]ID{1}, n.dead.aborted()); d != "" {
+		t.Errorf("aborted: %s", d)
+	}
+	got, err := c.Mounts((*int64)(&m.ID), "")
+	if err != nil || got[0].State != string(Undoing) || !strings.Contains(got[0].Error, "stuck: aborted") {
+		t.Fatalf("it shows as %+v, %v", got, err)
+	}
+	n.mu.Lock()
+	n.busy[m.ID] = false
+	n.mu.Unlock()
+	if _, err := c.Unmount(t.Context(), int64(m.ID), true); err != nil && !fault.Is(err, fault.NotFound) {
+		t.Errorf("once nobody holds it: %v", err)
+	}
+	assertEmpty(t, n, c)
+}

@@ -98,11 +98,19 @@ func (c *Chain) removeClaimed(ctx context.Context, o *object, before claimed, fo
 		if serr := c.save(ctx, o); serr != nil {
 			return fmt.Errorf("%w (and %w)", err, serr)
 		}
-	default:
-		c.letGo(o, err)
-		c.kickRetry()
+		return err
 	}
-	return err
+	c.letGo(o, err)
+	c.kickRetry()
+	return c.afterAbort(o, err)
+}
+
+// afterAbort is what is said of an object that is busy although something was aborted for it: it cannot be given back, and has to go.
+func (c *Chain) afterAbort(o *object, err error) error {
+	if !fault.Is(err, fault.Busy) || !c.wasAborted(o) {
+		return err
+	}
+	return fault.Hintf(fault.New(fault.Timeout, "stuck: aborted, and still held: %w", err), "end what holds it; it is tried again until it goes")
 }
 
 // How often, and after which time, something is tried again that was busy with what was aborted just now: who waited for it has to end.
@@ -266,11 +274,17 @@ func busyGoing(o *object, trouble string) error {
 		"with force, what waits for dead storage is made to fail")
 }
 
-// giveBack undoes a claim; false when all that held the object has gone meanwhile, so that it has to go too.
+// giveBack undoes a claim, and ends the pressing. False when it has to go all the same: all that held it has gone meanwhile, or something
+// was aborted for it.
 func (c *Chain) giveBack(o *object, before claimed) (back bool) {
 	c.update(o, func() {
-		if back = before.client || len(o.over) > 0; back {
-			o.phase, o.client, o.claimed, o.forced = before.phase, before.client, false, false
+		back = (before.client || len(o.over) > 0) && !c.abortBegan(o)
+		if !back {
+			return
+		}
+		o.phase, o.client, o.claimed, o.forced = before.phase, before.client, false, false
+		if o.pressing != nil {
+			o.pressing()
 		}
 	})
 	return back

@@ -116,7 +116,8 @@ func (c *Chain) takeDownOne(ctx context.Context, o *object, force bool) ([]*obje
 		err = c.forget(ctx, o)
 	}
 	if err != nil {
-		c.update(o, func() { o.err, o.hint = err.Error(), fault.HintOf(err) })
+		said := c.afterAbort(o, err)
+		c.update(o, func() { o.err, o.hint = said.Error(), fault.HintOf(said) })
 		return nil, err
 	}
 	c.update(o, func() { o.phase, o.err, o.hint = Gone, "", "" })
