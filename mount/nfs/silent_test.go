@@ -198,6 +198,15 @@ func TestUnmountInVain(t *testing.T) {
 	if err := d.unmountOne(ctx, h.Path, i); !fault.Is(err, fault.Timeout) || !strings.HasPrefix(err.Error(), "stuck: unmounting "+h.Path) {
 		t.Errorf("%v (%s)", err, fault.KindOf(err))
 	}
+	// One more would not come back either.
+	ctx, cancel = context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := d.unmountOne(ctx, h.Path, i); !fault.Is(err, fault.Timeout) || !strings.HasPrefix(err.Error(), "stuck: unmounting "+h.Path) || ctx.Err() != nil {
+		t.Errorf("once more: %v (%s)", err, fault.KindOf(err))
+	}
+	if left := d.helper.Left(); len(left) != 1 {
+		t.Errorf("helpers were left behind: %+v", left)
+	}
 	if err := d.finished(h.Path, false); !fault.Is(err, fault.Timeout) || !strings.HasPrefix(err.Error(), "stuck: ") {
 		t.Errorf("asked again: %v", err)
 	}
@@ -209,6 +218,49 @@ func TestUnmountInVain(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the helper has not ended")
 		}
+	}
+}
+
+// TestForceInVain: it may take away what waits, so it is tried all the same, but not without end.
+func TestForceInVain(t *testing.T) {
+	d, h := named(t, nil), helpertest.NewHang(t)
+	i, err := at(h.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		if err := d.force(t.Context(), h.Path, i); err != nil && (!fault.Is(err, fault.Timeout) || !strings.HasPrefix(err.Error(), "stuck: ")) {
+			t.Errorf("%v (%s)", err, fault.KindOf(err))
+		}
+	}
+	if left := d.helper.Left(); len(left) > 2+mostForcing {
+		t.Errorf("%d helpers were left behind: %+v", len(left), left)
+	}
+}
+
+// TestAskingInVain: a question that nobody answers is not asked again while its helper waits.
+func TestAskingInVain(t *testing.T) {
+	d, h := named(t, nil), helpertest.NewHang(t)
+	d.watch.add(1, h.Dir, "10.0.0.1")
+	for range 3 {
+		d.Refresh(t.Context(), []mount.ID{1})
+		d.watch.mu.Lock()
+		q := d.watch.servers["10.0.0.1"].question
+		d.watch.mu.Unlock()
+		if q != nil {
+			<-h.Asked
+			q.cancel()
+			<-q.ended
+		}
+		d.watch.mu.Lock()
+		d.watch.servers["10.0.0.1"].asked = time.Time{} // as if long ago
+		d.watch.mu.Unlock()
+	}
+	if left := d.helper.Left(); len(left) != 1 {
+		t.Errorf("helpers were left behind: %+v", left)
+	}
+	if d.answers(t.Context(), h.Dir, "10.0.0.2") || len(d.helper.Left()) != 1 {
+		t.Errorf("it was asked before it is to go: %+v", d.helper.Left())
 	}
 }
 

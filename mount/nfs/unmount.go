@@ -24,6 +24,8 @@ const (
 	answerTimeout = 1800 * time.Millisecond
 	// forceTimeout bounds one try of a forced unmount.
 	forceTimeout = 700 * time.Millisecond
+	// mostForcing bounds how many helpers wait that were to unmount by force.
+	mostForcing = 2
 )
 
 // Unmount takes it away. With force it goes even when the server does not answer: what waits for it fails, and what still holds the mount
@@ -66,16 +68,22 @@ func (d *Driver) finished(dir string, force bool) error {
 	if force {
 		return nil
 	}
-	for _, l := range d.helper.Left() {
-		if l.What == "unmount "+dir {
-			return stuck(dir, "", time.Since(l.Since), l.Where)
-		}
+	return d.waits(dir, "")
+}
+
+// waits is the error of an unmount that a helper of before has not come back from; nil when there is none. Another would not come back either.
+func (d *Driver) waits(dir, address string) error {
+	for _, l := range d.helper.LeftAt(dir, helper.OpUnmount, helper.OpSync) {
+		return stuck(dir, address, time.Since(l.Since), l.Where)
 	}
 	return nil
 }
 
 func (d *Driver) unmountOne(ctx context.Context, dir string, i *mountinfo.Info) error {
 	began := time.Now()
+	if err := d.waits(dir, addressOf(i)); err != nil {
+		return err
+	}
 	if err := d.save(ctx, dir, i); err != nil {
 		return err
 	}
@@ -160,12 +168,18 @@ func (d *Driver) force(ctx context.Context, dir string, i *mountinfo.Info) error
 	if d.answers(ctx, dir, addressOf(i)) {
 		return d.unmountOne(ctx, dir, i)
 	}
-	aborting, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	err := d.helper.Abort(aborting, dir, forceTimeout)
+	var err error
+	if len(d.helper.LeftAt(dir, helper.OpAbort)) == 0 {
+		aborting, cancel := context.WithTimeout(ctx, answerTimeout)
+		defer cancel()
+		err = d.helper.Abort(aborting, dir, forceTimeout)
+	}
 	for _, flags := range []int{unix.MNT_FORCE, unix.MNT_DETACH} {
 		if gone(dir) {
 			return nil
+		}
+		if len(d.helper.LeftAt(dir, helper.OpUnmount)) >= mostForcing {
+			return d.waits(dir, addressOf(i))
 		}
 		err = d.try(ctx, dir, flags)
 	}
@@ -186,7 +200,7 @@ func (d *Driver) try(ctx context.Context, dir string, flags int) error {
 
 // answers says whether the server of the file system at dir answers within answerTimeout. One that is known to be silent is not asked.
 func (d *Driver) answers(ctx context.Context, dir, address string) bool {
-	if d.watch.silentFor(address) >= answerTimeout {
+	if d.watch.silentFor(address) >= answerTimeout || d.watch.unanswered(dir) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)

@@ -184,7 +184,7 @@ func (w *watch) ask(ids []mount.ID) []*question {
 		if !s.silent.IsZero() {
 			interval = askAgain
 		}
-		if s.question != nil || time.Since(s.asked) < interval {
+		if s.question != nil || time.Since(s.asked) < interval || w.unanswered(m.dir) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(w.ctx, askTimeout)
@@ -195,6 +195,9 @@ func (w *watch) ask(ids []mount.ID) []*question {
 	}
 	return begun
 }
+
+// unanswered says whether a helper still waits for an answer from the file system at dir: to ask once more would leave another behind.
+func (w *watch) unanswered(dir string) bool { return len(w.helper.LeftAt(dir, helper.OpStatfs)) > 0 }
 
 // hear waits for the answer to a question.
 func (w *watch) hear(ctx context.Context, s *server, q *question, dir string) {
