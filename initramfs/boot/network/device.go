@@ -1,0 +1,219 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/initramfs/cmdline"
+)
+
+// device is one device while it gets and keeps its addresses.
+type device struct {
+	net   *Network
+	link  netlink.Link
+	name  string
+	index int
+	mac   net.HardwareAddr
+	spec  cmdline.Link
+	stop  context.CancelFunc
+
+	mu     sync.Mutex
+	up     bool
+	change chan struct{} // closed at the next change of what is below
+	local  bool          // it has a link-local IPv6 address that can be used
+	global netip.Prefix  // an IPv6 address that a router gave
+}
+
+func newDevice(n *Network, l netlink.Link, spec cmdline.Link) *device {
+	return &device{net: n, link: l, name: l.Attrs().Name, index: l.Attrs().Index, mac: l.Attrs().HardwareAddr, spec: spec,
+		stop: func() {}, change: make(chan struct{})}
+}
+
+func (d *device) say(format string, args ...any) {
+	d.net.cfg.Say("%s: "+format, append([]any{d.name}, args...)...)
+}
+
+// update changes what is known of the device, and wakes who waits for it.
+func (d *device) update(fn func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	fn()
+	close(d.change)
+	d.change = make(chan struct{})
+}
+
+// wait waits until what is known of the device is so.
+func (d *device) wait(ctx context.Context, so func() bool) bool {
+	for {
+		d.mu.Lock()
+		ok, change := so(), d.change
+		d.mu.Unlock()
+		if ok {
+			return true
+		}
+		select {
+		case <-change:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (d *device) carrier() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.up
+}
+
+func (d *device) hardware() net.HardwareAddr {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.mac
+}
+
+func (d *device) linked(up bool) {
+	d.mu.Lock()
+	was := d.up
+	d.mu.Unlock()
+	if was != up {
+		d.update(func() { d.up = up })
+	}
+}
+
+func (d *device) gone() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stop()
+}
+
+// addressed takes an address that the kernel made itself out of what a router says, or for the link alone.
+func (d *device) addressed(u netlink.AddrUpdate) {
+	ip, ok := netip.AddrFromSlice(u.LinkAddress.IP)
+	if !ok || !ip.Is6() || ip.Is4In6() || u.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
+		return
+	}
+	ones, _ := u.LinkAddress.Mask.Size()
+	d.update(func() {
+		switch {
+		case ip.IsLinkLocalUnicast():
+			d.local = true
+		case u.Flags&unix.IFA_F_PERMANENT == 0 && !d.global.IsValid():
+			d.global = netip.PrefixFrom(ip, ones)
+		}
+	})
+}
+
+// run brings the device up and gets its addresses.
+func (d *device) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d.mu.Lock()
+	d.stop = cancel
+	d.mu.Unlock()
+	d.prepare()
+	if err := netlink.LinkSetUp(d.link); err != nil {
+		d.say("cannot be brought up: %v", err)
+		return
+	}
+	if !d.wait(ctx, func() bool { return d.up }) {
+		return
+	}
+	if l, err := netlink.LinkByIndex(d.index); err == nil { // a bond takes the address of its first device
+		d.mu.Lock()
+		d.link, d.mac = l, l.Attrs().HardwareAddr
+		d.mu.Unlock()
+	}
+	d.say("has a link, address %s", d.mac)
+	var wg sync.WaitGroup
+	m := d.spec.Method
+	if len(d.spec.Addresses) > 0 {
+		wg.Go(func() { d.static() })
+	}
+	if m == cmdline.Auto || m == cmdline.DHCP {
+		wg.Go(func() { d.dhcp4(ctx) })
+	}
+	if m == cmdline.Auto || m == cmdline.DHCP6 || m == cmdline.RA {
+		wg.Go(func() { d.router(ctx) })
+	}
+	if m == cmdline.Auto || m == cmdline.DHCP6 {
+		wg.Go(func() { d.dhcp6(ctx) })
+	}
+	wg.Wait()
+}
+
+// prepare sets what must be so before the link is up.
+func (d *device) prepare() {
+	if d.spec.MTU > 0 {
+		if err := netlink.LinkSetMTU(d.link, d.spec.MTU); err != nil {
+			d.say("MTU %d: %v", d.spec.MTU, err)
+		}
+	}
+	accept := "1"
+	switch d.spec.Method {
+	case cmdline.DHCP, cmdline.Static, cmdline.None:
+		accept = "0"
+	}
+	for name, value := range map[string]string{"accept_ra": accept, "autoconf": accept} {
+		_ = os.WriteFile(fmt.Sprintf("/proc/sys/net/ipv6/conf/%s/%s", d.name, name), []byte(value), 0) // a kernel without IPv6 has none
+	}
+}
+
+// router waits for an address that a router gives.
+func (d *device) router(ctx context.Context) {
+	if !d.wait(ctx, func() bool { return d.global.IsValid() }) {
+		return
+	}
+	d.mu.Lock()
+	s := d.settings(d.global)
+	d.mu.Unlock()
+	s.From = "a router"
+	d.net.add(d, "ra", s, d.spec.Method == cmdline.Auto)
+}
+
+// settings is what the command line says of the device, with an address.
+func (d *device) settings(p netip.Prefix) Settings {
+	return Settings{Device: d.name, MAC: d.mac, Address: p, DNS: d.spec.DNS, Search: d.spec.Search, NTP: d.spec.NTP, Hostname: d.spec.Hostname}
+}
+
+// static gives the addresses of the command line.
+func (d *device) static() {
+	for _, p := range d.spec.Addresses {
+		if err := d.setAddress(p); err != nil {
+			d.say("%v", err)
+			return
+		}
+	}
+	for _, gw := range d.spec.Gateways {
+		d.tell(d.setRoute(netip.Prefix{}, gw))
+	}
+	for _, r := range d.spec.Routes {
+		d.tell(d.setRoute(r.To, r.Via))
+	}
+	s := d.settings(d.spec.Addresses[0])
+	s.From = "the command line"
+	d.net.add(d, "static", s, false)
+}
+
+func (d *device) tell(err error) {
+	if err != nil {
+		d.say("%v", err)
+	}
+}
+
+// sleep gives false when ctx ended.
+func sleep(ctx context.Context, t time.Duration) bool {
+	select {
+	case <-time.After(t):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

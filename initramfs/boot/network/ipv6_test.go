@@ -1,0 +1,130 @@
+package network
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv6"
+	"github.com/insomniacslk/dhcp/dhcpv6/server6"
+	"golang.org/x/net/ipv6"
+)
+
+// announce sends router advertisements (RFC 4861, 4.2) until the test ends.
+func (f *far) announce(t *testing.T, dev, prefix, dns string) {
+	t.Helper()
+	f.address(t, dev, "fe80::1/64")
+	b := []byte{134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0}
+	if prefix != "" {
+		a := netip.MustParseAddr(prefix).As16()
+		b = append(b, 3, 4, 64, 0xc0)
+		b = binary.BigEndian.AppendUint32(b, 3600)
+		b = binary.BigEndian.AppendUint32(b, 3600)
+		b = append(append(b, 0, 0, 0, 0), a[:]...)
+	}
+	if dns != "" {
+		a := netip.MustParseAddr(dns).As16()
+		b = append(append(b, 25, 3, 0, 0, 0, 0, 14, 16), a[:]...)
+		b = append(b, 31, 3, 0, 0, 0, 0, 14, 16, 3, 'l', 'a', 'b', 7, 'e', 'x', 'a', 'm', 'p', 'l', 'e', 0, 0, 0, 0)
+	}
+	var conn net.PacketConn
+	var err error
+	f.do(func() { conn, err = net.ListenPacket("ip6:ipv6-icmp", "fe80::1%"+dev) })
+	must(t, err)
+	t.Cleanup(func() { conn.Close() })
+	p := ipv6.NewPacketConn(conn)
+	must(t, p.SetMulticastHopLimit(255))
+	go func() {
+		for t.Context().Err() == nil {
+			_, _ = conn.WriteTo(b, &net.IPAddr{IP: net.ParseIP("ff02::1"), Zone: dev})
+			time.Sleep(100 * time.Millisecond)
+		}
+	}()
+}
+
+func TestAnAddressFromARouter(t *testing.T) {
+	f := newFar(t)
+	f.wire(t, "eth20")
+	f.announce(t, "feth20", "fd20::", "fd20::53")
+	n, _, resolv := start(t, "") // there is no DHCP server: after a while IPv6 is enough
+	s := settings(t, n)
+	if !netip.MustParsePrefix("fd20::/64").Contains(s.Address.Addr()) || s.From != "a router" {
+		t.Errorf("%+v", s)
+	}
+	within(t, "the name server is known", func() bool {
+		text, err := os.ReadFile(resolv)
+		return err == nil && strings.Contains(string(text), "nameserver fd20::53\nsearch lab.example\n")
+	})
+}
+
+// serve6 answers DHCPv6.
+func (f *far) serve6(t *testing.T, dev, address string) <-chan dhcpv6.MessageType {
+	t.Helper()
+	asked := make(chan dhcpv6.MessageType, 100)
+	id := dhcpv6.WithServerID(&dhcpv6.DUIDLL{HWType: 1, LinkLayerAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}})
+	var srv *server6.Server
+	var err error
+	f.do(func() {
+		srv, err = server6.NewServer(dev, nil, func(conn net.PacketConn, peer net.Addr, m dhcpv6.DHCPv6) {
+			msg, ok := m.(*dhcpv6.Message)
+			if !ok || msg.Options.OneIANA() == nil {
+				return
+			}
+			asked <- msg.Type()
+			lease := []dhcpv6.Modifier{id, dhcpv6.WithIAID(msg.Options.OneIANA().IaId), dhcpv6.WithDNS(net.ParseIP("fd21::53")), dhcpv6.WithIANA(dhcpv6.OptIAAddress{
+				IPv6Addr: net.ParseIP(address), PreferredLifetime: 2 * time.Second, ValidLifetime: time.Hour})}
+			reply := dhcpv6.NewReplyFromMessage
+			if msg.Type() == dhcpv6.MessageTypeSolicit {
+				reply = dhcpv6.NewAdvertiseFromSolicit
+			}
+			r, err := reply(msg, lease...)
+			if err != nil {
+				t.Log(err)
+				return
+			}
+			_, _ = conn.WriteTo(r.ToBytes(), peer)
+		})
+	})
+	must(t, err)
+	go func() { _ = srv.Serve() }()
+	t.Cleanup(func() { _ = srv.Close() })
+	return asked
+}
+
+func TestDHCPv6(t *testing.T) {
+	for name, line := range map[string]string{"asked for": "windlass.net=eth21,dhcp6", "because the router gives no addresses": ""} {
+		t.Run(name, func(t *testing.T) {
+			f := newFar(t)
+			f.wire(t, "eth21")
+			f.announce(t, "feth21", "", "")
+			asked := f.serve6(t, "feth21", "fd21::9")
+			n, _, resolv := start(t, line)
+			if s := settings(t, n); s.Address.String() != "fd21::9/128" || s.From != "a DHCPv6 server" {
+				t.Errorf("%+v", s)
+			}
+			if text, err := os.ReadFile(resolv); err != nil || !strings.Contains(string(text), "nameserver fd21::53\n") {
+				t.Errorf("%v %s", err, text)
+			}
+			for _, want := range []dhcpv6.MessageType{dhcpv6.MessageTypeSolicit, dhcpv6.MessageTypeRequest, dhcpv6.MessageTypeRenew} {
+				select {
+				case got := <-asked:
+					if got != want {
+						t.Errorf("asked %s, want %s", got, want)
+					}
+				case <-time.After(20 * time.Second):
+					t.Fatalf("nobody asked %s", want)
+				}
+			}
+		})
+	}
+}
+
+func FuzzUserOption(f *testing.F) {
+	f.Add([]byte{10, 0, 24, 0, 1, 0, 0, 0, 134, 0, 0, 0, 0, 0, 0, 0, 25, 3, 0, 0, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16})
+	f.Add([]byte{10, 0, 24, 0, 1, 0, 0, 0, 134, 0, 0, 0, 0, 0, 0, 0, 31, 2, 0, 0, 0, 0, 0, 9, 3, 'a', 'b', 'c', 0, 0, 0, 0})
+	f.Fuzz(func(_ *testing.T, b []byte) { userOption(b) })
+}

@@ -1,0 +1,131 @@
+package network
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxServers is how many name servers a resolver asks, and how many of anything are believed.
+const maxServers = 3
+
+// add takes what a device got. When it may not be enough, as an IPv6 address beside which one of IPv4 may come, it is waited for a while
+// before the boot goes on with it.
+func (n *Network) add(d *device, source string, s Settings, wait bool) {
+	key := d.name + " " + source
+	n.mu.Lock()
+	old, had := n.known[key]
+	if !had {
+		n.order = append(n.order, key)
+	}
+	n.known[key] = s
+	err := n.writeResolv()
+	n.mu.Unlock()
+	if err != nil {
+		d.say("name servers: %v", err)
+	}
+	if !had || old.Address != s.Address {
+		d.say("%s from %s", s.Address, s.From)
+	}
+	if wait {
+		time.AfterFunc(n.cfg.Timing.IPv4, func() { n.goOn(key) })
+		return
+	}
+	n.goOn(key)
+}
+
+// goOn lets the boot go on.
+func (n *Network) goOn(key string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.first == "" {
+		n.first = key
+		close(n.ready)
+	}
+}
+
+// announced takes name servers and domains that a router announces.
+func (n *Network) announced(index int, dns []netip.Addr, search []string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	d := n.devices[index]
+	if d == nil {
+		return
+	}
+	key := d.name + " announced"
+	s, had := n.known[key]
+	if !had {
+		n.order = append(n.order, key)
+	}
+	if len(dns) > 0 {
+		s.DNS = dns
+	}
+	if len(search) > 0 {
+		s.Search = search
+	}
+	n.known[key] = s
+	if err := n.writeResolv(); err != nil {
+		d.say("name servers: %v", err)
+	}
+}
+
+// merged puts together what all devices know. It is called with the lock held.
+func (n *Network) merged() (all Settings) {
+	for _, key := range n.order {
+		s := n.known[key]
+		for _, a := range s.DNS {
+			if !slices.Contains(all.DNS, a) {
+				all.DNS = append(all.DNS, a)
+			}
+		}
+		for _, w := range s.Search {
+			if domain(w) && !slices.Contains(all.Search, w) {
+				all.Search = append(all.Search, w)
+			}
+		}
+		for _, t := range s.NTP {
+			if !slices.Contains(all.NTP, t) {
+				all.NTP = append(all.NTP, t)
+			}
+		}
+		if all.Hostname == "" {
+			all.Hostname = s.Hostname
+		}
+	}
+	return all
+}
+
+// domain says whether a text that somebody sent can stand in resolv.conf.
+func domain(w string) bool {
+	return w != "" && len(w) < 254 && !strings.ContainsFunc(w, func(c rune) bool {
+		return c != '-' && c != '.' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
+	})
+}
+
+// writeResolv writes the file of the resolver, whole or not at all. It is called with the lock held.
+func (n *Network) writeResolv() error {
+	all := n.merged()
+	if len(all.DNS) == 0 || n.cfg.Resolv == "" {
+		return nil
+	}
+	var b strings.Builder
+	b.WriteString("# written by windlass at " + time.Now().UTC().Format(time.RFC3339) + "\n")
+	for _, a := range all.DNS[:min(len(all.DNS), maxServers)] {
+		fmt.Fprintf(&b, "nameserver %s\n", a)
+	}
+	if len(all.Search) > 0 {
+		fmt.Fprintf(&b, "search %s\n", strings.Join(all.Search, " "))
+	}
+	if err := os.MkdirAll(filepath.Dir(n.cfg.Resolv), 0o755); err != nil {
+		return err
+	}
+	tmp := n.cfg.Resolv + ".new"
+	if err := os.WriteFile(tmp, []byte(b.String()), 0o644); err != nil { //nolint:gosec // everybody resolves names
+		return err
+	}
+	return os.Rename(tmp, n.cfg.Resolv)
+}
