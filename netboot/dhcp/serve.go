@@ -1,0 +1,215 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/netboot/config"
+)
+
+// retryTime is how long an interface that failed is left alone.
+const retryTime = 2 * time.Second
+
+// Resolve finds an interface and the server's address on it.
+func Resolve(i config.Interface) (Wire, error) {
+	w := Wire{Name: i.Name, Mode: i.Mode, Address: i.Address}
+	dev, err := net.InterfaceByName(i.Name)
+	if err != nil {
+		return w, fault.New(fault.NotFound, "interface %s: %w", i.Name, err)
+	}
+	w.Index = dev.Index
+	if w.Address.IsValid() {
+		return w, nil
+	}
+	addrs, err := dev.Addrs()
+	if err != nil {
+		return w, fmt.Errorf("interface %s: %w", i.Name, err)
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+			w.Address = p.Addr()
+			return w, nil
+		}
+	}
+	return w, fault.Hintf(fault.New(fault.BadState, "interface %s has no IPv4 address", i.Name), "give it one: ip address add ADDRESS/BITS dev %s", i.Name)
+}
+
+// Server is the sockets of one wire.
+type Server struct {
+	h    *Handler
+	wire config.Interface
+	mu   sync.Mutex
+	s    *sockets
+}
+
+// sockets are open together and closed together.
+type sockets struct {
+	wire Wire
+	dhcp *net.UDPConn
+	pxe  *net.UDPConn // nil where addresses are given
+	raw  *raw
+}
+
+func (s *sockets) close() {
+	s.dhcp.Close()
+	if s.pxe != nil {
+		s.pxe.Close()
+	}
+	s.raw.close()
+}
+
+// Listen opens the sockets of a wire, so that what is wrong shows before anything is served.
+func Listen(ctx context.Context, h *Handler, i config.Interface) (*Server, error) {
+	s, err := open(ctx, i)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{h: h, wire: i, s: s}, nil
+}
+
+func open(ctx context.Context, i config.Interface) (*sockets, error) {
+	w, err := Resolve(i)
+	if err != nil {
+		return nil, err
+	}
+	s := &sockets{wire: w}
+	if s.raw, err = openRaw(w.Index); err != nil {
+		return nil, fmt.Errorf("interface %s: %w", w.Name, err)
+	}
+	if s.dhcp, err = openUDP(ctx, w.Name, ServerPort); err != nil {
+		s.raw.close()
+		return nil, err
+	}
+	if w.Mode == config.Proxy {
+		if s.pxe, err = openUDP(ctx, w.Name, PXEPort); err != nil {
+			s.dhcp.Close()
+			s.raw.close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Serve answers until ctx ends. An interface that goes away is waited for.
+func (s *Server) Serve(ctx context.Context) {
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.s != nil {
+			s.s.close()
+		}
+	})
+	defer stop()
+	for ctx.Err() == nil {
+		s.mu.Lock()
+		now := s.s
+		s.mu.Unlock()
+		if now != nil {
+			err := s.serve(ctx, now)
+			now.close()
+			if ctx.Err() != nil {
+				return
+			}
+			s.h.o.Log.WithField("wire", s.wire.Name).WithError(err).Error("the interface failed; it is tried again until it works")
+		}
+		s.reopen(ctx)
+	}
+}
+
+func (s *Server) reopen(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(retryTime):
+	}
+	next, err := open(ctx, s.wire)
+	if err != nil {
+		s.h.quiet.Do("reopen "+s.wire.Name, func(int) {
+			s.h.o.Log.WithField("wire", s.wire.Name).WithError(err).Warn("the interface is not back yet")
+		})
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.s = next; next == nil {
+		return
+	}
+	if ctx.Err() != nil {
+		next.close()
+		s.s = nil
+		return
+	}
+	s.h.o.Log.WithField("wire", s.wire.Name).Info("the interface is back")
+}
+
+// serve answers until a socket fails, and gives why.
+func (s *Server) serve(ctx context.Context, now *sockets) error {
+	failed := make(chan error, 3)
+	var all sync.WaitGroup
+	all.Go(func() { failed <- s.answer(ctx, now, now.dhcp, ServerPort) })
+	if now.pxe != nil {
+		all.Go(func() { failed <- s.answer(ctx, now, now.pxe, PXEPort) })
+	}
+	all.Go(func() { failed <- s.overhear(now) })
+	err := <-failed
+	now.close()
+	all.Wait()
+	return err
+}
+
+func (s *Server) answer(ctx context.Context, now *sockets, conn *net.UDPConn, port int) error {
+	buf := make([]byte, maxPacket+1)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			if transient(err) {
+				continue
+			}
+			return err
+		}
+		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		a := s.h.Handle(ctx, now.wire, Packet{Data: buf[:n], From: from, Port: port})
+		if a == nil {
+			continue
+		}
+		if a.Hardware != nil {
+			err = now.raw.send(now.wire.Address, a.To, a.Hardware, a.Data)
+		} else {
+			_, err = conn.WriteToUDPAddrPort(a.Data, a.To)
+		}
+		if err != nil {
+			s.h.drop(now.wire, "not-sent", "an answer to "+a.To.String()+" could not be sent: "+err.Error())
+		}
+	}
+}
+
+// overhear listens to other servers.
+func (s *Server) overhear(now *sockets) error {
+	buf := make([]byte, 4096)
+	for {
+		data, err := now.raw.read(buf)
+		if err != nil {
+			if transient(err) {
+				continue
+			}
+			return err
+		}
+		if data != nil {
+			s.h.Overheard(now.wire, data)
+		}
+	}
+}
+
+// transient reports whether a socket can be read on: what an earlier answer met, such as a node that has gone, is told to the next read.
+func transient(err error) bool {
+	if errors.Is(err, net.ErrClosed) {
+		return false
+	}
+	var t interface{ Timeout() bool }
+	return isRefused(err) || errors.As(err, &t) && t.Timeout()
+}

@@ -1,0 +1,287 @@
+// Package lease keeps who has which address: those of listed nodes, and those given from pools.
+//
+// An address that was given is on disk before the node hears of it, and known to the next server, also after SIGKILL. A node is known by its
+// MAC alone: firmware, iPXE and the operating system on it have client identifiers of their own and are to get one address.
+// The package speaks no DHCP.
+package lease
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// The errors of a Table.
+var (
+	ErrDry   = errors.New("all addresses of the pool are taken")
+	ErrTaken = errors.New("the address is another's, or not to be given")
+)
+
+// Lease is one address in use, or remembered for who had it last.
+type Lease struct {
+	MAC     string     `json:"mac"`
+	IP      netip.Addr `json:"ip"`
+	Expires time.Time  `json:"expires"`
+	// Offered marks an address that is held for a moment for who has not taken it yet; it is not on disk.
+	Offered bool `json:"-"`
+	// Declined marks an address that somebody else uses, as the node found out that was to have it.
+	Declined bool `json:"declined,omitempty"`
+}
+
+// Range is addresses from First to Last.
+type Range struct{ First, Last netip.Addr }
+
+// Pool is the addresses of one subnet that are given to whoever has none of its own.
+type Pool struct {
+	Subnet netip.Prefix
+	Ranges []Range
+}
+
+// Options say what there is to give.
+type Options struct {
+	Dir    string // where leases are kept, one file each
+	Pools  []Pool
+	Static map[string]netip.Addr // by MAC
+	// Reserved are addresses that are in a pool and not to be given, such as the router's.
+	Reserved []netip.Addr
+	Now      func() time.Time // nil is time.Now
+}
+
+const (
+	// offerTime is how long an offered address is held.
+	offerTime = time.Minute
+	// declineTime is how long an address that somebody else uses is not given again.
+	declineTime = 10 * time.Minute
+)
+
+// Table is all leases. It may be used by several goroutines.
+type Table struct {
+	o     Options
+	mu    sync.Mutex
+	byMAC map[string]*Lease
+	byIP  map[netip.Addr]*Lease
+	fixed map[netip.Addr]string // MAC of whose it is for good; "" is nobody's
+	files map[netip.Addr]string // MAC of whose file on disk names the address
+}
+
+// Offer gives the address that a node is to have in a subnet, and holds it for a while: its own, the one that it had, the one it wants, or
+// any that is free. The error is ErrDry, or ErrTaken when its own address lies elsewhere.
+func (t *Table) Offer(mac string, subnet netip.Prefix, want netip.Addr) (netip.Addr, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if ip, ok := t.o.Static[mac]; ok {
+		if !subnet.Contains(ip) {
+			return netip.Addr{}, ErrTaken
+		}
+		return ip, nil
+	}
+	p, ok := t.pool(subnet)
+	if !ok {
+		return netip.Addr{}, ErrDry
+	}
+	ip, ok := t.choose(mac, p, want)
+	if !ok {
+		return netip.Addr{}, ErrDry
+	}
+	if l := t.byMAC[mac]; l != nil && l.IP == ip && l.Expires.After(t.o.Now()) {
+		return ip, nil
+	}
+	t.put(&Lease{MAC: mac, IP: ip, Expires: t.o.Now().Add(offerTime), Offered: true})
+	return ip, nil
+}
+
+// Commit gives an address to a node for a time, on disk first. ErrTaken says that it cannot have that one.
+func (t *Table) Commit(ctx context.Context, mac string, subnet netip.Prefix, ip netip.Addr, d time.Duration) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if own, ok := t.o.Static[mac]; ok {
+		if own != ip || !subnet.Contains(ip) {
+			return ErrTaken
+		}
+	} else if p, ok := t.pool(subnet); !ok || !t.free(mac, p, ip) {
+		return ErrTaken
+	}
+	l := &Lease{MAC: mac, IP: ip, Expires: t.o.Now().Add(d).UTC()}
+	if err := t.write(ctx, l); err != nil {
+		return err
+	}
+	t.put(l)
+	return nil
+}
+
+// Release ends the lease of a node that gives its address back. The address stays remembered for it.
+func (t *Table) Release(ctx context.Context, mac string, ip netip.Addr) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.byMAC[mac]
+	if l == nil || l.IP != ip || l.Declined {
+		return nil
+	}
+	if l.Offered {
+		t.drop(l)
+		return nil
+	}
+	ended := *l
+	ended.Expires = t.o.Now().UTC()
+	t.put(&ended)
+	return t.write(ctx, &ended)
+}
+
+// Decline takes an address out of use for a while: the node that was to have it found that somebody else uses it.
+func (t *Table) Decline(ctx context.Context, mac string, ip netip.Addr) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.byMAC[mac]
+	if l == nil || l.IP != ip {
+		return nil
+	}
+	t.drop(l)
+	t.put(&Lease{MAC: declinedKey(ip), IP: ip, Expires: t.o.Now().Add(declineTime), Declined: true})
+	return t.remove(ctx, mac)
+}
+
+// Forget gives an offered address free: the node took the offer of another server.
+func (t *Table) Forget(mac string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l := t.byMAC[mac]; l != nil && l.Offered {
+		t.drop(l)
+	}
+}
+
+// Of gives the address that a node has now.
+func (t *Table) Of(mac string) (netip.Addr, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if ip, ok := t.o.Static[mac]; ok {
+		return ip, true
+	}
+	l := t.byMAC[mac]
+	if l == nil || l.Offered || !l.Expires.After(t.o.Now()) {
+		return netip.Addr{}, false
+	}
+	return l.IP, true
+}
+
+// Who gives the MAC of the node that has an address now.
+func (t *Table) Who(ip netip.Addr) (string, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if mac := t.fixed[ip]; mac != "" {
+		return mac, true
+	}
+	l := t.byIP[ip]
+	if l == nil || l.Offered || l.Declined || !l.Expires.After(t.o.Now()) {
+		return "", false
+	}
+	return l.MAC, true
+}
+
+// Count says how many addresses of a pool are in use, and how many there are.
+func (t *Table) Count(p Pool) (used, total int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.o.Now()
+	for ip, l := range t.byIP {
+		if _, fixed := t.fixed[ip]; !fixed && p.contains(ip) && l.Expires.After(now) {
+			used++
+		}
+	}
+	for ip := range t.fixed {
+		if p.contains(ip) {
+			total--
+		}
+	}
+	return used, total + p.size()
+}
+
+// All gives the leases in force, by address.
+func (t *Table) All() []Lease {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []Lease
+	for _, l := range t.byIP {
+		if l.Expires.After(t.o.Now()) && !l.Offered {
+			list = append(list, *l)
+		}
+	}
+	slices.SortFunc(list, func(a, b Lease) int { return a.IP.Compare(b.IP) })
+	return list
+}
+
+func (t *Table) pool(subnet netip.Prefix) (Pool, bool) {
+	i := slices.IndexFunc(t.o.Pools, func(p Pool) bool { return p.Subnet == subnet })
+	if i < 0 {
+		return Pool{}, false
+	}
+	return t.o.Pools[i], true
+}
+
+// choose finds the address for a node that has none of its own.
+func (t *Table) choose(mac string, p Pool, want netip.Addr) (netip.Addr, bool) {
+	if l := t.byMAC[mac]; l != nil && t.free(mac, p, l.IP) {
+		return l.IP, true
+	}
+	if want.IsValid() && t.free(mac, p, want) && t.byIP[want] == nil {
+		return want, true
+	}
+	size := p.size()
+	if size == 0 {
+		return netip.Addr{}, false
+	}
+	// the first try depends on the MAC, so that nodes keep their addresses also when what is on disk is lost
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(mac)) // never fails
+	start := int(h.Sum32() % uint32(size))
+	var oldest *Lease
+	for i := range size {
+		ip := p.at((start + i) % size)
+		l := t.byIP[ip]
+		if l == nil && t.free(mac, p, ip) {
+			return ip, true
+		}
+		if l != nil && t.free(mac, p, ip) && (oldest == nil || l.Expires.Before(oldest.Expires)) {
+			oldest = l
+		}
+	}
+	if oldest == nil {
+		return netip.Addr{}, false
+	}
+	return oldest.IP, true
+}
+
+// free reports whether a node can be given an address of a pool.
+func (t *Table) free(mac string, p Pool, ip netip.Addr) bool {
+	if _, taken := t.fixed[ip]; taken || !p.contains(ip) {
+		return false
+	}
+	l := t.byIP[ip]
+	return l == nil || l.MAC == mac || !l.Expires.After(t.o.Now())
+}
+
+// put makes l the lease of its node and of its address.
+func (t *Table) put(l *Lease) {
+	if old := t.byMAC[l.MAC]; old != nil {
+		t.drop(old)
+	}
+	if old := t.byIP[l.IP]; old != nil {
+		t.drop(old)
+	}
+	t.byMAC[l.MAC], t.byIP[l.IP] = l, l
+}
+
+func (t *Table) drop(l *Lease) {
+	if t.byMAC[l.MAC] == l {
+		delete(t.byMAC, l.MAC)
+	}
+	if t.byIP[l.IP] == l {
+		delete(t.byIP, l.IP)
+	}
+}
+
+// declinedKey stands for the unknown owner of an address; it is no MAC.
+func declinedKey(ip netip.Addr) string { return "declined " + ip.String() }

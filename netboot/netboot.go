@@ -1,0 +1,283 @@
+// Package netboot boots nodes over the network: DHCP or proxyDHCP, TFTP and HTTP from one configuration, and what is known of each node.
+//
+// It owns the sockets and the state directory; what a packet is answered with is decided in the packages below it.
+package netboot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/netboot/config"
+	"github.com/windlass-hpc/windlass/netboot/dhcp"
+	"github.com/windlass-hpc/windlass/netboot/lease"
+	"github.com/windlass-hpc/windlass/netboot/nodes"
+	"github.com/windlass-hpc/windlass/netboot/publish"
+	"github.com/windlass-hpc/windlass/netboot/script"
+	"github.com/windlass-hpc/windlass/netboot/tftp"
+	"github.com/windlass-hpc/windlass/netboot/web"
+)
+
+// saveTime is how often what is known of nodes is written down.
+const saveTime = 5 * time.Second
+
+// Load reads a configuration, and compiles its templates. All that is wrong is told at once, of kind Invalid.
+func Load(path string) (*config.Config, *script.Set, error) {
+	c, err := config.Load(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := script.Compile(c)
+	return c, s, err
+}
+
+// Options are what the servers are made of.
+type Options struct {
+	Site    *config.Config
+	Scripts *script.Set
+	Log     *logrus.Logger
+	// Ready, which may be nil, is called once everything listens, with the URL of the web server or "".
+	Ready func(url string) error
+}
+
+// server is everything that runs.
+type server struct {
+	o      Options
+	meter  *meter
+	nodes  *nodes.Registry
+	leases *lease.Table
+	trees  []*publish.Tree
+	wires  []*dhcp.Server
+	tftp   *tftp.Server
+	web    *web.Server
+}
+
+// Serve serves until ctx ends. It fails at once when something cannot be opened.
+func Serve(ctx context.Context, o Options) error {
+	s := &server{o: o, meter: newMeter()}
+	defer s.close()
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	if err := s.ready(); err != nil {
+		return err
+	}
+	err := s.run(ctx)
+	return errors.Join(err, s.nodes.Save(context.WithoutCancel(ctx), s.nodesFile()))
+}
+
+func (s *server) close() {
+	for _, t := range s.trees {
+		t.Close()
+	}
+}
+
+func (s *server) nodesFile() string { return filepath.Join(s.o.Site.StateDir, "nodes.json") }
+
+func (s *server) open(ctx context.Context) error {
+	c := s.o.Site
+	if len(c.Interfaces) == 0 && c.HTTP.Listen == "" && c.TFTP.Listen == "" {
+		return fault.New(fault.Invalid, "the configuration leaves nothing to serve: no interfaces, http and tftp are off")
+	}
+	for _, err := range c.CheckFiles() {
+		s.o.Log.WithError(err).Warn("what the configuration names is not there; who needs it will not boot")
+	}
+	if err := s.openState(); err != nil {
+		return err
+	}
+	if err := s.openFiles(ctx); err != nil {
+		return err
+	}
+	return s.openWires(ctx)
+}
+
+// openState reads what an earlier server left.
+func (s *server) openState() error {
+	c := s.o.Site
+	var listed []nodes.Listed
+	o := lease.Options{Dir: filepath.Join(c.StateDir, "leases"), Static: map[string]netip.Addr{}}
+	for _, n := range c.Nodes {
+		listed = append(listed, nodes.Listed{MAC: n.MAC, Name: n.Name, Group: n.Group, IP: n.IP})
+		if n.IP.IsValid() {
+			o.Static[n.MAC] = n.IP
+		}
+	}
+	for _, sub := range c.Subnets {
+		p := lease.Pool{Subnet: sub.Prefix}
+		for _, r := range sub.Ranges {
+			p.Ranges = append(p.Ranges, lease.Range{First: r.First, Last: r.Last})
+		}
+		o.Pools = append(o.Pools, p)
+		o.Reserved = append(append(append(o.Reserved, sub.DNS...), sub.NTP...), sub.Router)
+	}
+	for _, i := range c.Interfaces {
+		if w, err := dhcp.Resolve(i); err == nil { // else told when it is opened
+			o.Reserved = append(o.Reserved, w.Address)
+		}
+	}
+	table, errs := lease.Open(o)
+	if table == nil {
+		return fault.Hintf(errors.Join(errs...), "state_dir must be a directory that can be written")
+	}
+	for _, err := range errs {
+		s.o.Log.WithError(err).Warn("a lease of an earlier server is left out")
+	}
+	s.leases, s.nodes = table, nodes.New(listed, nil)
+	if err := s.nodes.Load(s.nodesFile()); err != nil {
+		s.o.Log.WithError(err).Warn("what an earlier server knew of the nodes is left out")
+	}
+	s.meter.watch(s.nodes, s.leases, o.Pools)
+	return nil
+}
+
+// openFiles opens what is published, and the servers that publish it.
+func (s *server) openFiles(ctx context.Context) error {
+	c := s.o.Site
+	programs := func() map[string]string {
+		byName := map[string]string{}
+		for _, name := range c.BootPrograms() {
+			byName[name] = filepath.Join(c.IPXE.Dir, name)
+		}
+		return byName
+	}
+	tree := func(dir string, extra func() map[string]string) *publish.Tree {
+		t, err := publish.New(dir, extra)
+		if err != nil { // told by CheckFiles
+			t, _ = publish.New("", extra) // never fails
+		}
+		s.trees = append(s.trees, t)
+		return t
+	}
+	var err error
+	if c.TFTP.Listen != "" {
+		o := tftp.Options{Config: c.TFTP, Tree: tree(c.Files, programs), Nodes: s.nodes, Log: s.o.Log, Meter: s.meter}
+		if s.tftp, err = tftp.Listen(ctx, o); err != nil {
+			return err
+		}
+	}
+	if c.HTTP.Listen == "" {
+		return nil
+	}
+	s.web = web.New(web.Options{
+		Site: c, Scripts: s.o.Scripts, Nodes: s.nodes, Address: s.address, Owner: s.owner,
+		Files: tree(c.Files, nil), Images: tree(c.Images, nil), Programs: tree("", programs),
+		Metrics: s.meter.handler(), Log: s.o.Log, Meter: s.meter,
+	})
+	return s.web.Listen(ctx)
+}
+
+// gives reports whether addresses are given by this server on any wire.
+func (s *server) gives() bool {
+	for _, i := range s.o.Site.Interfaces {
+		if i.Mode == config.DHCP {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *server) address(mac string) (netip.Addr, bool) {
+	if !s.gives() {
+		return netip.Addr{}, false
+	}
+	return s.leases.Of(mac)
+}
+
+func (s *server) owner(a netip.Addr) (string, bool) {
+	if !s.gives() {
+		return "", false
+	}
+	return s.leases.Who(a)
+}
+
+func (s *server) openWires(ctx context.Context) error {
+	h := dhcp.New(dhcp.Options{Site: s.o.Site, Leases: s.leases, Nodes: s.nodes, Node: s.o.Scripts.Node, Programs: s.o.Site.BootPrograms,
+		Log: s.o.Log, Meter: s.meter})
+	for _, i := range s.o.Site.Interfaces {
+		if i.Mode == config.Off {
+			continue
+		}
+		w, err := dhcp.Listen(ctx, h, i)
+		if err != nil {
+			return fault.Hintf(err, "is another DHCP server running on this machine? ss -lunp 'sport = 67' shows it; ports below 1024 need root")
+		}
+		s.wires = append(s.wires, w)
+	}
+	return nil
+}
+
+func (s *server) ready() error {
+	url := ""
+	if s.web != nil {
+		url = "http://" + s.web.Addr().String()
+	}
+	for _, i := range s.o.Site.Interfaces {
+		s.o.Log.WithFields(map[string]any{"wire": i.Name, "mode": string(i.Mode)}).Info("serving")
+	}
+	fields := map[string]any{"http": url, "nodes": len(s.o.Site.Nodes), "leases": len(s.leases.All())}
+	if s.tftp != nil {
+		fields["tftp"] = s.tftp.Addr().String()
+	}
+	s.o.Log.WithFields(fields).Info("netboot is ready")
+	if s.o.Ready == nil {
+		return nil
+	}
+	return s.o.Ready(url)
+}
+
+// run runs all servers until ctx ends or one of them fails.
+func (s *server) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 2)
+	var all sync.WaitGroup
+	serve := func(what string, fn func(context.Context) error) {
+		all.Go(func() {
+			if err := fn(ctx); err != nil {
+				failed <- fmt.Errorf("serve %s: %w", what, err)
+			}
+		})
+	}
+	for _, w := range s.wires {
+		all.Go(func() { w.Serve(ctx) })
+	}
+	if s.tftp != nil {
+		serve("TFTP", s.tftp.Serve)
+	}
+	if s.web != nil {
+		serve("HTTP", s.web.Serve)
+	}
+	all.Go(func() { s.save(ctx) })
+	var err error
+	select {
+	case <-ctx.Done():
+		s.o.Log.Info("stopping")
+	case err = <-failed:
+	}
+	cancel()
+	all.Wait()
+	return err
+}
+
+// save writes down now and then how far the nodes have come.
+func (s *server) save(ctx context.Context) {
+	tick := time.NewTicker(saveTime)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := s.nodes.Save(ctx, s.nodesFile()); err != nil {
+				s.o.Log.WithError(err).Warn("how far the nodes have come could not be written down")
+			}
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package nodes
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/windlass-hpc/windlass/internal/bootstage"
+)
+
+const macA, macB = "52:54:00:00:00:0a", "52:54:00:00:00:0b"
+
+func registry() (*Registry, *time.Time) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	return New([]Listed{{MAC: macA, Name: "n1", Group: "compute", IP: netip.MustParseAddr("10.1.0.11")}}, func() time.Time { return now }), &now
+}
+
+func status(t *testing.T, r *Registry, mac string) Status {
+	t.Helper()
+	for _, s := range r.All() {
+		if s.MAC == mac {
+			return s
+		}
+	}
+	t.Fatalf("%s is not known", mac)
+	return Status{}
+}
+
+func TestANodeGoesFromStageToStage(t *testing.T) {
+	r, now := registry()
+	step := func(s Seen) {
+		t.Helper()
+		*now = now.Add(time.Second)
+		if _, name, ok := r.See(s); !ok || name != "n1" {
+			t.Fatalf("%+v is of %q, %v", s, name, ok)
+		}
+	}
+	step(Seen{MAC: macA, Source: DHCP, Stage: bootstage.Discover, Fresh: true, Platform: "bios"})
+	step(Seen{MAC: macA, Source: DHCP, Stage: bootstage.Lease, Addr: netip.MustParseAddr("10.1.0.11")})
+	step(Seen{Addr: netip.MustParseAddr("10.1.0.11"), Source: TFTP, Stage: bootstage.Program, Bytes: 100})
+	step(Seen{MAC: macA, Source: Report, Stage: bootstage.Image, Error: "500"})
+	s := status(t, r, macA)
+	if s.Stage != bootstage.Program || s.Error == nil || s.Error.Stage != bootstage.Image || s.Bytes != 100 || s.Boots != 1 || len(s.Stages) != 3 || s.Stages[2].Seconds != 2 {
+		t.Errorf("%+v", s)
+	}
+	step(Seen{MAC: macA, Source: Report, Stage: bootstage.Running, Message: "debian"})
+	if s = status(t, r, macA); s.Stage != bootstage.Running || s.Error != nil || s.Message != "debian" {
+		t.Errorf("what came after an error: %+v", s)
+	}
+	step(Seen{MAC: macA, Source: DHCP, Stage: bootstage.Discover, Fresh: true})
+	if s = status(t, r, macA); s.Stage != bootstage.Discover || s.Boots != 2 || s.Bytes != 0 || len(s.Stages) != 1 {
+		t.Errorf("after it was switched on again: %+v", s)
+	}
+	if e := r.Events(macA); len(e) != 6 || e[3].Error != "500" {
+		t.Errorf("events: %+v", e)
+	}
+	var b bytes.Buffer
+	if err := WriteTable(&b, r.All(), *now); err != nil || !strings.Contains(b.String(), "n1") || !strings.Contains(b.String(), "discover") {
+		t.Errorf("%v\n%s", err, b.String())
+	}
+}
+
+func TestAnAddressIsOneNodesOnly(t *testing.T) {
+	r, _ := registry()
+	a := netip.MustParseAddr("10.1.0.50")
+	r.See(Seen{MAC: macA, Addr: a, Source: DHCP})
+	r.See(Seen{MAC: macB, Addr: a, Source: DHCP})
+	if mac, _ := r.Who(a); mac != macB {
+		t.Errorf("%s is of %s", a, mac)
+	}
+	if s := status(t, r, macA); s.IP != "" {
+		t.Errorf("two nodes have %s", s.IP)
+	}
+	if _, _, ok := r.See(Seen{Addr: netip.MustParseAddr("10.1.0.99"), Source: HTTP}); ok {
+		t.Error("an address that is nobody's made a node")
+	}
+}
+
+func TestInventedNodesAreForgotten(t *testing.T) {
+	r, _ := registry()
+	for i := range 3 * maxEvents {
+		r.See(Seen{MAC: fmt.Sprintf("02:00:00:%02x:%02x:%02x", i>>16, i>>8&255, i&255), Addr: netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)}), Source: DHCP})
+	}
+	if len(r.nodes) != maxOthers+1 || len(r.byAddr) > maxOthers+1 || len(r.Events("")) != maxEvents {
+		t.Errorf("%d nodes, %d addresses, %d events are remembered", len(r.nodes), len(r.byAddr), len(r.Events("")))
+	}
+	status(t, r, macA)
+}
+
+func TestWhatIsKnownOutlivesTheServer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "nodes.json")
+	r, _ := registry()
+	r.See(Seen{MAC: macA, Source: Report, Stage: bootstage.Running})
+	r.See(Seen{MAC: macB, Addr: netip.MustParseAddr("10.1.0.50"), Source: DHCP, Stage: bootstage.Lease})
+	if err := r.Save(context.Background(), path); err != nil {
+		t.Fatal(err)
+	}
+	next, _ := registry()
+	if err := next.Load(path); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := status(t, next, macA), status(t, next, macB); a.Stage != bootstage.Running || a.Name != "n1" || b.IP != "10.1.0.50" {
+		t.Errorf("%+v\n%+v", a, b)
+	}
+	if mac, _ := next.Who(netip.MustParseAddr("10.1.0.50")); mac != macB {
+		t.Errorf("the address is of %q", mac)
+	}
+	if err := os.WriteFile(path, []byte("[{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Load(path); err == nil {
+		t.Error("damage is not told")
+	}
+	if err := next.Load(path + "none"); err != nil {
+		t.Error(err)
+	}
+}
