@@ -4,6 +4,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/internal/kernellog"
 )
 
 // Elsewhere is Create by way of another process, in which try makes the calls. try says in e how far it came and what the kernel said; its
@@ -19,7 +21,7 @@ func Elsewhere(fsType string, opts []Option, try func(e *Error) (*os.File, error
 	}
 	e.Errno = errno
 	for i, m := range e.Messages {
-		e.Messages[i] = printable(m)
+		e.Messages[i] = kernellog.Printable(m)
 	}
 	e.Messages = append(e.Messages, log.messages()...)
 	return nil, explain(e)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/kernellog"
 	"github.com/windlass-hpc/windlass/internal/step"
 )
 
@@ -207,7 +208,7 @@ func contextMessages(fc int) []string {
 		if len(text) > 2 && text[1] == ' ' {
 			text = text[2:]
 		}
-		all = append(all, printable(text))
+		all = append(all, kernellog.Printable(text))
 	}
 	return all
 }

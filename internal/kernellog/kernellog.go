@@ -45,7 +45,7 @@ func (l *Log) Lines(want func(line string) bool) []string {
 			break
 		}
 		if text, ok := record(string(buf[:n])); ok && want(text) {
-			all = append(all, printable(text))
+			all = append(all, Printable(text))
 		}
 	}
 	return all
@@ -69,8 +69,8 @@ func record(s string) (string, bool) {
 	return strings.TrimSpace(text), true
 }
 
-// printable makes what the kernel says safe to show: it quotes from images and from the network.
-func printable(s string) string {
+// Printable makes what the kernel says safe to show, in its log or elsewhere: it quotes from images and from the network.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
