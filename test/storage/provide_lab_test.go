@@ -71,7 +71,7 @@ func (w *world) provideImage(r *models.AttachRbd, fsType string) {
 	}
 	*r.Image = page + *r.Image
 	name := place + "/" + *r.Image
-	s.once("image of a page "+name, func() {
+	s.once("image "+name, func() {
 		s.Run(t, "rbd", "import", "--no-progress", "--image-feature", "layering,exclusive-lock", s.content(t, fsType), name)
 	})
 	if r.Snapshot != "" {
@@ -106,12 +106,14 @@ func (w *world) provideUser(o *models.RbdOptions) {
 // secret puts a secret where one of three fields says that it is.
 func (w *world) secret(value string, credential, secret, file *string) {
 	w.t.Helper()
-	lab(w.t).secrets[page+value] = value
+	all := lab(w.t).secrets
+	name := fmt.Sprintf("%s%d", page, len(all))
+	all[name] = value
 	switch {
 	case *credential != "":
 		must(w.t, os.WriteFile(filepath.Join(w.secrets, *credential), []byte(value+"\n"), 0o600))
 	case *file != "":
-		*file = filepath.Join(w.secrets, fmt.Sprintf("file-%d", len(lab(w.t).secrets)))
+		*file = filepath.Join(w.secrets, name)
 		must(w.t, os.WriteFile(*file, []byte(value+"\n"), 0o600))
 	default:
 		*secret = value

@@ -150,7 +150,7 @@ func (s *servers) chap(user string) string {
 // image has a file as an image of the pool rbd; with a snapshot, for many who read it, else for one who writes it.
 func (s *servers) image(t *testing.T, name, file, snapshot string) {
 	t.Helper()
-	s.once("image "+name, func() {
+	s.once("image rbd/"+name, func() {
 		features := "layering"
 		if snapshot == "" {
 			features = "layering,exclusive-lock"
@@ -177,7 +177,7 @@ func (s *servers) nobody(t *testing.T) {
 	t.Helper()
 	for what := range s.done {
 		if name, ok := strings.CutPrefix(what, "image "); ok {
-			within(t, answerTimeout, "nobody watches "+name, func() bool { return len(s.Ceph().Watchers(t, "rbd/"+name)) == 0 })
+			within(t, answerTimeout, "nobody watches "+name, func() bool { return len(s.Ceph().Watchers(t, name)) == 0 })
 		}
 	}
 	within(t, answerTimeout, "nobody is logged in to a target", func() bool {
