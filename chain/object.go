@@ -78,6 +78,9 @@ type object struct {
 	claimed bool
 	// forced says that it is taken down by force, from now on. Kept in the record.
 	forced bool
+	// pressed says that what held it was deleted by force: what does not answer may be aborted for it, but as long as all answers it
+	// is taken down in order. Kept in the record.
+	pressed bool
 	// giveUp ends the driver call that takes it down, where that was begun without force.
 	giveUp context.CancelFunc
 	// pressing ends the pressing of its deletion by force; nil when there is none.

@@ -383,3 +383,66 @@ func TestWhatWasAbortedIsNotGivenBack(t *testing.T) {
 	}
 	assertEmpty(t, n, c)
 }
+
+// Two chains share a dead device: when both go by force it is aborted, in whatever they hang.
+func TestForceAbortsASharedDeviceWhenAllGoByForce(t *testing.T) {
+	for name, stubborn := range map[string]bool{"the containers hang": true, "what they lay on hangs": false} {
+		t.Run(name, func(t *testing.T) {
+			n := onNode()
+			cfg := storage(n)
+			cfg.AnswerTimeout, cfg.ForceAfter, cfg.UndoTimeout, cfg.StopTimeout = 300*time.Millisecond, 10*time.Millisecond, time.Minute, time.Millisecond
+			c := openWith(t, n, runDir(t), cfg)
+			one, two := boxOn(onDevice(rbd())), boxOn(onDevice(rbd()))
+			two.Name = "b"
+			a, b := create(t, c, one), create(t, c, two)
+			share(c, a.Mount.Attach.Attach.ID, b.Mount.Attach.Attach.ID)
+			n.running[a.ID].stubborn, n.running[b.ID].stubborn = stubborn, stubborn
+			n.dead.die("")
+			_, err := c.DeleteContainer(t.Context(), nil, str("a"), true)
+			if stubborn {
+				stuckOrFail(t, err)
+			}
+			if got := n.dead.aborted(); len(got) > 0 {
+				t.Errorf("%v was aborted, and with it the other chain", got)
+			}
+			c.cfg.AnswerTimeout = 20 * time.Second
+			if _, err := c.DeleteContainer(t.Context(), nil, str("b"), true); err != nil {
+				t.Fatal(err)
+			}
+			if len(n.dead.aborted()) == 0 {
+				t.Error("nothing was aborted")
+			}
+			assertEmpty(t, n, c)
+		})
+	}
+}
+
+// What is lost has no device, whatever the name of the one that it had.
+func TestWhatIsLostSharesNoDevice(t *testing.T) {
+	n := onNode()
+	cfg := storage(n)
+	cfg.AnswerTimeout, cfg.ForceAfter, cfg.UndoTimeout = 20*time.Second, 10*time.Millisecond, time.Minute
+	c := openWith(t, n, runDir(t), cfg)
+	one := mounted(t, c, onDevice(rbd()))
+	lost, err := c.Attach(t.Context(), rbd())
+	if err != nil {
+		t.Fatal(err)
+	}
+	share(c, one.Attach.Attach.ID, lost.ID)
+	c.update(c.objects[lost.ID], func() { c.objects[lost.ID].phase = Lost })
+	n.dead.die("")
+	if _, err := c.Unmount(t.Context(), int64(one.ID), true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Detach(t.Context(), int64(lost.ID), true); err != nil {
+		t.Fatal(err)
+	}
+	assertEmpty(t, n, c)
+}
+
+// share gives attachments one device.
+func share(c *Chain, ids ...ID) {
+	for _, id := range ids {
+		c.update(c.objects[id], func() { c.objects[id].device.Path = "/dev/rbd0" })
+	}
+}

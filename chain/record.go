@@ -36,6 +36,7 @@ type record struct {
 	Error     string            `json:"error,omitempty"`
 	ReadOnly  bool              `json:"read_only,omitempty"`
 	Forced    bool              `json:"forced,omitempty"`
+	Pressed   bool              `json:"pressed,omitempty"`
 	IDs       *idmap.Range      `json:"ids,omitempty"`
 	Attach    *models.Attach    `json:"attach,omitempty"`
 	Mount     *models.Mount     `json:"mount,omitempty"`
@@ -110,7 +111,7 @@ func (o *object) unlockRecord() { <-o.writing }
 // record is the object as its record shows it. Chain.mu is held.
 func (o *object) record() record {
 	r := record{Version: recordVersion, ID: o.id, Kind: o.kind, Phase: o.phase, Client: o.client, Below: o.below, Made: o.made,
-		Error: o.err, ReadOnly: o.readOnly, Forced: o.forced, IDs: o.ids, Attach: o.attach, Mount: o.mount, Container: o.container, Timeline: o.steps.wire()}
+		Error: o.err, ReadOnly: o.readOnly, Forced: o.forced, Pressed: o.pressed, IDs: o.ids, Attach: o.attach, Mount: o.mount, Container: o.container, Timeline: o.steps.wire()}
 	switch o.kind {
 	case KindAttach:
 		r.Device = &o.device
@@ -139,7 +140,7 @@ func (r *record) object(onStep StepFunc) *object {
 	if r.State != nil {
 		o.ctr = *r.State
 	}
-	o.touched, o.forced = true, r.Forced
+	o.touched, o.forced, o.pressed = true, r.Forced, r.Pressed
 	o.steps.load(r.Timeline)
 	return o
 }

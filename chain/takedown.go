@@ -139,6 +139,7 @@ func (c *Chain) release(o *object) []*object {
 			events = append(events, c.changeLocked(child, func() {
 				child.phase, child.claimed = Undoing, true
 				child.forced, child.aborted = child.forced || o.aborted, child.aborted || o.aborted
+				child.pressed = child.pressed || o.forced || o.pressed
 			}))
 			orphans = append(orphans, child)
 		}
@@ -168,6 +169,12 @@ func (c *Chain) isForced(o *object) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return o.forced
+}
+
+func (c *Chain) mayAbort(o *object) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return o.forced || o.pressed
 }
 
 // lower has the driver take the kernel object away.
@@ -304,11 +311,10 @@ func (c *Chain) retry(o *object) {
 	if !mine {
 		return
 	}
-	force := c.isForced(o)
-	if force {
+	if c.mayAbort(o) {
 		c.abort(c.ctx, o)
 	}
-	orphans, err := c.takeDownOne(c.ctx, o, force)
+	orphans, err := c.takeDownOne(c.ctx, o, c.isForced(o))
 	if err != nil {
 		c.log.WithFields(logrus.Fields{"kind": o.kind, "obj": o.id}).WithError(err).Debug("still cannot be taken down")
 		c.letGo(o, err)
