@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/windlass-hpc/windlass/internal/mountinfo"
 	"github.com/windlass-hpc/windlass/internal/step"
 	"github.com/windlass-hpc/windlass/mount"
 )
@@ -20,7 +21,7 @@ const (
 func (d *Driver) Abort(ctx context.Context, a mount.Active) (bool, error) {
 	dir := a.Target.Dir
 	i, err := at(dir)
-	if err != nil || i == nil || !isNFS(i) || d.answers(ctx, dir, addressOf(i)) {
+	if err != nil || i == nil || !isNFS(i) || d.answers(ctx, dir, i) {
 		return false, err
 	}
 	if err := ctx.Err(); err != nil { // then it may have answered all the same
@@ -42,6 +43,22 @@ func (d *Driver) Abort(ctx context.Context, a mount.Active) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// failsAlone says whether a call on a mount gives EIO when its server is silent: a soft one does, and one whose calls were aborted, be it
+// through another mount, since those of one export share what is aborted. Of nil nothing is known.
+func (w *watch) failsAlone(i *mountinfo.Info, address string) bool {
+	if i == nil || isSoft(i) {
+		return true
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, m := range w.mounts {
+		if m.address == address && m.aborting != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // aborting is a helper that aborts what waits.

@@ -86,7 +86,7 @@ func (d *Driver) createFrom(ctx context.Context, r request, addr netip.Addr, lef
 			break
 		}
 	}
-	if err != nil && mnt != nil { // by a test
+	if err != nil && mnt != nil { // a step may fail after its work is done
 		d.drop(ctx, mnt)
 	}
 	if err != nil {

@@ -26,6 +26,12 @@ func at(dir string) (*mountinfo.Info, error) {
 
 func isNFS(i *mountinfo.Info) bool { return i.FSType == "nfs" || i.FSType == "nfs4" }
 
+// isSoft says whether calls fail when the server is silent, rather than wait.
+func isSoft(i *mountinfo.Info) bool {
+	words := strings.Split(i.VFSOptions, ",")
+	return slices.Contains(words, "soft") || slices.Contains(words, "softerr")
+}
+
 // addressOf is the address of the server that the kernel speaks with.
 func addressOf(i *mountinfo.Info) string {
 	for word := range strings.SplitSeq(i.VFSOptions, ",") {

@@ -16,6 +16,7 @@ import (
 	"github.com/windlass-hpc/windlass/internal/fsmount"
 	"github.com/windlass-hpc/windlass/internal/helper"
 	"github.com/windlass-hpc/windlass/internal/helper/helpertest"
+	"github.com/windlass-hpc/windlass/internal/mountinfo"
 	"github.com/windlass-hpc/windlass/mount"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
@@ -71,7 +72,12 @@ func TestASilentServerIsTold(t *testing.T) {
 		t.Error("a server that does not answer was asked twice at once")
 	default:
 	}
-	h.Answer() // with EIO, which says nothing of the server; so it is asked again, and the answer is the same
+	h.Answer() // with EIO, which it is the server that says: this is no soft mount
+	for deadline := time.Now().Add(time.Minute); observe(d, 1).Error != ""; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("its answer is not heard: %s", observe(d, 1).Error)
+		}
+	}
 	d.watch.remove(1)
 	d.watch.remove(2)
 	if m := observe(d, 1); m.Nfs.Address != "" || m.Error != "" {
@@ -91,9 +97,14 @@ func TestLeaving(t *testing.T) {
 		t.Error("it is asked through a mount that is going")
 	}
 	back()
+	h.Answer()
+	for deadline := time.Now().Add(20 * time.Second); len(d.helper.Left()) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the helper has not ended")
+		}
+	}
 	d.watch.servers["10.0.0.1"].asked = time.Time{}
-	d.Refresh(t.Context(), []mount.ID{1})
-	if s := d.watch.servers["10.0.0.1"]; s.question == nil {
+	if begun := d.watch.ask([]mount.ID{1}); len(begun) != 1 {
 		t.Error("it is not asked through a mount that has stayed")
 	}
 	if err := d.Close(); err != nil {
@@ -177,12 +188,40 @@ func TestAbortingEnds(t *testing.T) {
 func TestAnswered(t *testing.T) {
 	for err, want := range map[error]bool{nil: true, unix.ESTALE: true, unix.EBUSY: true, unix.EACCES: true, unix.EIO: false, unix.ETIMEDOUT: false,
 		unix.ECONNREFUSED: false, unix.Errno(512): false, context.DeadlineExceeded: false, context.Canceled: false} {
-		if got := answered(err); got != want {
+		if got := answered(err, true); got != want {
 			t.Errorf("%v: %v", err, got)
 		}
-		if err != nil && answered(fmt.Errorf("%w: %w", helper.ErrStart, err)) {
+		if got := answered(err, false); got != (want || err == unix.EIO) {
+			t.Errorf("%v of a hard mount: %v", err, got)
+		}
+		if err != nil && answered(fmt.Errorf("%w: %w", helper.ErrStart, err), false) {
 			t.Errorf("%v of a helper that was not started is no answer", err)
 		}
+	}
+}
+
+// TestWhoSaysEIO: the server does, but for a soft mount and one whose calls were aborted.
+func TestWhoSaysEIO(t *testing.T) {
+	w, dir := newWatch(nil), t.TempDir()
+	w.mounts[1] = &watched{dir: dir, address: "10.0.0.1"}
+	for _, c := range []struct {
+		options string
+		aborted bool
+		silence bool
+	}{{"rw,vers=4.2,hard,addr=10.0.0.1", false, false}, {"rw,soft,addr=10.0.0.1", false, true}, {"rw,softerr,softreval", false, true},
+		{"rw,hard,addr=10.0.0.1", true, true}} {
+		if w.mounts[1].aborting = nil; c.aborted {
+			w.mounts[1].aborting = &aborting{}
+		}
+		if got := w.failsAlone(&mountinfo.Info{VFSOptions: c.options}, "10.0.0.1"); got != c.silence {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+	if w.mounts[1].aborting = (&aborting{}); w.failsAlone(&mountinfo.Info{VFSOptions: "hard"}, "10.0.0.2") {
+		t.Error("of another server calls were aborted")
+	}
+	if !w.failsAlone(nil, "10.0.0.2") {
+		t.Error("of what is not mounted any more nothing is known")
 	}
 }
 
@@ -259,7 +298,7 @@ func TestAskingInVain(t *testing.T) {
 	if left := d.helper.Left(); len(left) != 1 {
 		t.Errorf("helpers were left behind: %+v", left)
 	}
-	if d.answers(t.Context(), h.Dir, "10.0.0.2") || len(d.helper.Left()) != 1 {
+	if d.answers(t.Context(), h.Dir, &mountinfo.Info{VFSOptions: "addr=10.0.0.2"}) || len(d.helper.Left()) != 1 {
 		t.Errorf("it was asked before it is to go: %+v", d.helper.Left())
 	}
 }

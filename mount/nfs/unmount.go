@@ -87,13 +87,14 @@ func (d *Driver) unmountOne(ctx context.Context, dir string, i *mountinfo.Info) 
 	if err := d.save(ctx, dir, i); err != nil {
 		return err
 	}
-	busySince := time.Now()
+	busySince, alone := time.Now(), d.watch.failsAlone(i, addressOf(i))
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		err := d.helper.Unmount(ctx, dir, unix.UMOUNT_NOFOLLOW)
+		said := answered(err, alone)
 		switch {
-		case err == nil || gone(dir) && answered(err):
+		case err == nil || gone(dir) && said:
 			return nil
-		case ctx.Err() != nil && !answered(err):
+		case ctx.Err() != nil && !said:
 			return stuckBy(dir, addressOf(i), time.Since(began), err)
 		case !errors.Is(err, unix.EBUSY):
 			return fmt.Errorf("nfs: %w", err)
@@ -120,7 +121,7 @@ func (d *Driver) save(ctx context.Context, dir string, i *mountinfo.Info) error 
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() != nil && !answered(err):
+	case ctx.Err() != nil && !answered(err, d.watch.failsAlone(i, addressOf(i))):
 		return stuckBy(dir, addressOf(i), time.Since(began), err)
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT), errors.Is(err, unix.EIO), errors.Is(err, unix.EFBIG):
 		errors.As(err, &errno)
@@ -165,7 +166,7 @@ func stuck(dir, address string, after time.Duration, where string) error {
 // mount is nowhere, nothing could.
 func (d *Driver) force(ctx context.Context, dir string, i *mountinfo.Info) error {
 	began := time.Now()
-	if d.answers(ctx, dir, addressOf(i)) {
+	if d.answers(ctx, dir, i) {
 		return d.unmountOne(ctx, dir, i)
 	}
 	var err error
@@ -186,7 +187,7 @@ func (d *Driver) force(ctx context.Context, dir string, i *mountinfo.Info) error
 	switch {
 	case gone(dir):
 		return nil
-	case answered(err):
+	case answered(err, true):
 		return fmt.Errorf("nfs: %w", err)
 	}
 	return stuckBy(dir, addressOf(i), time.Since(began), err)
@@ -198,22 +199,23 @@ func (d *Driver) try(ctx context.Context, dir string, flags int) error {
 	return d.helper.Unmount(ctx, dir, flags|unix.UMOUNT_NOFOLLOW)
 }
 
-// answers says whether the server of the file system at dir answers within answerTimeout. One that is known to be silent is not asked.
-func (d *Driver) answers(ctx context.Context, dir, address string) bool {
+// answers says whether the server of i, mounted at dir, answers within answerTimeout. One that is known to be silent is not asked.
+func (d *Driver) answers(ctx context.Context, dir string, i *mountinfo.Info) bool {
+	address := addressOf(i)
 	if d.watch.silentFor(address) >= answerTimeout || d.watch.unanswered(dir) {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	return answered(d.helper.Statfs(ctx, dir))
+	err := d.helper.Statfs(ctx, dir)
+	return answered(err, d.watch.failsAlone(i, address))
 }
 
 // errRestart is what a call that was aborted gives with older kernels, to which it should never show; EIO with newer ones.
 const errRestart = unix.Errno(512)
 
-// answered says whether err is what a server, or the kernel without asking one, says. A soft mount gives EIO or ETIMEDOUT when the server is
-// silent.
-func answered(err error) bool {
+// answered says whether err is what a server, or the kernel without asking one, says. With failsAlone an EIO is not.
+func answered(err error, failsAlone bool) bool {
 	if err == nil {
 		return true
 	}
@@ -221,5 +223,5 @@ func answered(err error) bool {
 	if !errors.As(err, &errno) || errors.Is(err, helper.ErrStart) {
 		return false
 	}
-	return !silent(err) && !unreachable(err) && errno != unix.EIO && errno != errRestart
+	return !silent(err) && !unreachable(err) && errno != errRestart && !(errno == unix.EIO && failsAlone)
 }

@@ -191,7 +191,7 @@ func (w *watch) ask(ids []mount.ID) []*question {
 		q := &question{id: id, begun: time.Now(), cancel: cancel, ended: make(chan struct{})}
 		s.question = q
 		begun = append(begun, q)
-		go w.hear(ctx, s, q, m.dir)
+		go w.hear(ctx, s, q, m.dir, m.address)
 	}
 	return begun
 }
@@ -200,10 +200,12 @@ func (w *watch) ask(ids []mount.ID) []*question {
 func (w *watch) unanswered(dir string) bool { return len(w.helper.LeftAt(dir, helper.OpStatfs)) > 0 }
 
 // hear waits for the answer to a question.
-func (w *watch) hear(ctx context.Context, s *server, q *question, dir string) {
+func (w *watch) hear(ctx context.Context, s *server, q *question, dir, address string) {
 	defer close(q.ended)
 	defer q.cancel()
-	ok := answered(w.helper.Statfs(ctx, dir))
+	err := w.helper.Statfs(ctx, dir)
+	i, _ := at(dir)
+	ok := answered(err, w.failsAlone(i, address))
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s.question, s.asked = nil, time.Now()
