@@ -82,18 +82,26 @@ func (d *Driver) waits(number int64, now sample) bool {
 }
 
 func (d *Driver) abort(ctx context.Context, m mapped, h holder) error {
-	// The lock tells a daemon after this one that the device still goes. Somebody in this process may have it, who waits for the device:
-	// then it is aborted all the same.
-	lock, _ := tryLock(d.dir(m.mark.key))
-	if lock != nil {
-		defer lock.Close()
+	// It tells all who come, to a daemon after this one as well, that the device still goes.
+	going, err := tryGoing(d.dir(m.mark.key))
+	if err != nil {
+		return fmt.Errorf("abort what waits for %s: %w", m.path(), err)
 	}
-	err := step.Do(ctx, "rbd.abort", func(ctx context.Context) error { return d.force(ctx, m, lock) })
+	if going == nil {
+		return d.endless(m, h)
+	}
+	defer going.Close()
+	err = step.Do(ctx, "rbd.abort", func(ctx context.Context) error { return d.force(ctx, m, going) })
 	switch {
 	case err == nil, errors.Is(err, unix.ENOENT), errors.Is(err, unix.EINPROGRESS):
 	default:
 		return fmt.Errorf("abort what waits for %s: %w", m.path(), err)
 	}
+	return d.endless(m, h)
+}
+
+// endless is the error when nothing but the cluster can end the requests in flight of a device that goes.
+func (d *Driver) endless(m mapped, h holder) error {
 	if h.RequestTimeout == 0 {
 		if now, err := d.mappedAs(m.mark.key); err == nil && contains(now, m) {
 			err := fault.New(fault.Timeout, "stuck: what waits for %s of %s cannot be made to fail", m.path(), h.name())
@@ -104,10 +112,10 @@ func (d *Driver) abort(ctx context.Context, m mapped, h holder) error {
 }
 
 // force gives the order. A helper that does not come back has given it: it waits for the requests in flight, and is left behind.
-func (d *Driver) force(ctx context.Context, m mapped, lock *os.File) error {
+func (d *Driver) force(ctx context.Context, m mapped, going *os.File) error {
 	own, cancel := context.WithTimeout(ctx, abortGo)
 	defer cancel()
-	err := d.remove(own, m, true, lock)
+	err := d.remove(own, m, true, going)
 	var stuck *helper.Stuck
 	if errors.As(err, &stuck) {
 		return nil

@@ -53,11 +53,10 @@ func (d *Driver) Attach(ctx context.Context, id attach.ID, spec *models.Attach, 
 			dev = attach.Device{}
 		}
 	}()
-	u.Push("let go of "+r.holder.name(), func(ctx context.Context) error { return g.release(ctx, id) })
+	u.Push("unmap and let go of "+r.holder.name(), func(ctx context.Context) error { return d.takeBack(ctx, g, id, r) })
 	if err := g.hold(ctx, id, r.holder); err != nil {
 		return attach.Device{}, fmt.Errorf("note that %s is held: %w", r.holder.name(), err)
 	}
-	u.Push("unmap "+r.holder.name(), func(ctx context.Context) error { return d.unmapUnheld(ctx, g, id, r) })
 	m, err := d.share(ctx, g, id, r)
 	if err != nil {
 		return attach.Device{}, err
@@ -147,11 +146,16 @@ func (d *Driver) mapNew(ctx context.Context, g *group, m mark, r *request) error
 	return r.explain(ctx, err, addrs, log.Lines(ours))
 }
 
-// unmapUnheld undoes a mapping, unless others hold the device as well.
-func (d *Driver) unmapUnheld(ctx context.Context, g *group, id attach.ID, r *request) error {
+// takeBack undoes a mapping, unless others hold the device as well. A device that stays mapped stays held, so that Detach finds it.
+func (d *Driver) takeBack(ctx context.Context, g *group, id attach.ID, r *request) error {
 	others, err := g.others(id)
-	if err != nil || len(others) > 0 {
+	if err != nil {
 		return err
 	}
-	return d.unmapAll(ctx, g, r.key, removal{wait: undoWait, holder: r.holder})
+	if len(others) == 0 {
+		if err := d.unmapAll(ctx, g, r.key, removal{wait: undoWait, holder: r.holder}); err != nil {
+			return err
+		}
+	}
+	return g.release(ctx, id)
 }

@@ -102,7 +102,7 @@ func lockFile(ctx context.Context, dir string) (*os.File, error) {
 	}
 }
 
-// tryLock gives no file and no error when somebody has the lock.
+// tryLock gives no file and no error when somebody has the lock, or the device is being taken away by force.
 func tryLock(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the device's holders: %w", err)
@@ -117,7 +117,12 @@ func tryLock(dir string) (*os.File, error) {
 	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	var st unix.Stat_t
 	if err == nil && unix.Fstat(int(f.Fd()), &st) == nil && st.Nlink > 0 {
-		return f, nil
+		going, gerr := isGoing(dir)
+		if gerr == nil && !going {
+			return f, nil
+		}
+		f.Close()
+		return nil, gerr
 	}
 	f.Close()
 	if err != nil && !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
@@ -135,10 +140,13 @@ func (g *group) unlock() {
 	g.done()
 }
 
-// clearDir removes the directory of a key, whose lock the caller has. A holder keeps it.
+// clearDir removes the directory of a key, whose lock the caller has. A holder keeps it, and so does a device that goes.
 func clearDir(dir string) {
+	if going, err := isGoing(dir); going || err != nil {
+		return
+	}
 	half, _ := filepath.Glob(filepath.Join(dir, "*"+durable.TempSuffix)) // what a killed daemon was writing
-	for _, f := range append(half, filepath.Join(dir, lockName)) {
+	for _, f := range append(half, filepath.Join(dir, lockName), filepath.Join(dir, goingName)) {
 		_ = os.Remove(f)
 	}
 	_ = os.Remove(dir)

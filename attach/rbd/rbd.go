@@ -4,6 +4,7 @@
 // directory:
 //
 //	DIR/KEY/lock    locked (flock) by whoever maps or unmaps the device, a helper that was left behind at it included
+//	DIR/KEY/going   locked while the device is taken away by force, by a helper that was left behind at it included
 //	DIR/KEY/ID      an attachment that uses the device (holder); written before the device is mapped, removed after it is unmapped
 //
 // KEY says what is shared. The kernel keeps it with the device, together with the name of this instance of the daemon (mark), so that
@@ -44,7 +45,7 @@ type Config struct {
 type Driver struct {
 	cfg     Config
 	sys     string // where sysfs is
-	write   func(ctx context.Context, path string, data []byte, keep *os.File) error
+	write   func(ctx context.Context, path string, data []byte, keep ...*os.File) error
 	resolve lookup
 	locks   locks
 	fares   fares
@@ -64,10 +65,10 @@ func New(cfg Config) *Driver {
 	return &Driver{
 		cfg: cfg, sys: "/sys", resolve: net.DefaultResolver.LookupNetIP,
 		locks: locks{held: map[string]*waiting{}}, fares: fares{of: map[attach.ID]fare{}, samples: map[int64]sample{}},
-		write: func(ctx context.Context, path string, data []byte, keep *os.File) error {
+		write: func(ctx context.Context, path string, data []byte, keep ...*os.File) error {
 			var opts []helper.Option
-			if keep != nil {
-				opts = append(opts, helper.Keep(keep))
+			for _, f := range keep {
+				opts = append(opts, helper.Keep(f))
 			}
 			return cfg.Helper.Write(ctx, path, data, opts...)
 		},

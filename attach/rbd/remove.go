@@ -38,12 +38,12 @@ func (d *Driver) unmapAll(ctx context.Context, g *group, key string, o removal) 
 const orderGrace = 500 * time.Millisecond
 
 // order writes to a file of sysfs, in a helper.
-func (d *Driver) order(ctx context.Context, path, text string, keep *os.File) error {
+func (d *Driver) order(ctx context.Context, path, text string, keep ...*os.File) error {
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(orderGrace, cancel) })
 	defer stop()
-	err := d.write(own, path, []byte(text), keep)
+	err := d.write(own, path, []byte(text), keep...)
 	var stuck *helper.Stuck
 	if err != nil && own.Err() != nil && !errors.As(err, &stuck) {
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
@@ -52,7 +52,7 @@ func (d *Driver) order(ctx context.Context, path, text string, keep *os.File) er
 }
 
 // remove tells the kernel to unmap a device.
-func (d *Driver) remove(ctx context.Context, m mapped, force bool, keep *os.File) error {
+func (d *Driver) remove(ctx context.Context, m mapped, force bool, keep ...*os.File) error {
 	path, err := d.control("remove")
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func (d *Driver) remove(ctx context.Context, m mapped, force bool, keep *os.File
 	if force {
 		order += " force"
 	}
-	return d.order(ctx, path, order, keep)
+	return d.order(ctx, path, order, keep...)
 }
 
 func contains(all []mapped, m mapped) bool {
