@@ -76,7 +76,7 @@ func (l *link) scan(ctx context.Context) (disk, error) {
 		if err := l.isDisk(dir); err != nil {
 			return disk{}, err
 		}
-		if k, ok := readDisk(dir); ok && exists(filepath.Join(dir, "block", k.name, "queue")) {
+		if k, ok := readDisk(dir); ok && exists(filepath.Join(dir, "block", k.name, schedulerFile)) {
 			return k, nil
 		}
 		if err := after(ctx, pause); err != nil {

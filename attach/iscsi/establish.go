@@ -51,10 +51,12 @@ func (l *link) join(ctx context.Context, conn *net.TCPConn, place login.Portal) 
 
 func (l *link) create(ctx context.Context) error {
 	return step.Do(ctx, "iscsi.create", func(ctx context.Context) error {
+		none := func() { _ = l.driver.fulfil(l.id) }
 		if err := l.driver.promise(l.id, l.kernel.Creator()); err != nil {
+			none()
 			return err
 		}
-		s, err := l.kernel.Create(ctx, l.wanted.commands, l.wanted.depth)
+		s, err := l.kernel.Create(ctx, l.wanted.commands, l.wanted.depth, none)
 		if err != nil {
 			return err
 		}

@@ -27,8 +27,13 @@ func (l *link) setUp(ctx context.Context, k disk, readOnly bool) (disk, error) {
 		if err := l.setScheduler(ctx, k); err != nil {
 			return err
 		}
+		f, err := opened(ctx, k)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
 		if readOnly && !k.readOnly {
-			return l.setReadOnly(ctx, k)
+			return l.setReadOnly(f)
 		}
 		return nil
 	})
@@ -50,9 +55,12 @@ func (l *link) setDepth(ctx context.Context, k disk) error {
 	return l.driver.cfg.Helper.Write(ctx, filepath.Join(k.dir, "queue_depth"), []byte(want))
 }
 
+// schedulerFile lies in a block device's directory.
+const schedulerFile = "queue/scheduler"
+
 // setScheduler chooses the I/O scheduler. The kernel may load it when it is asked for by name.
 func (l *link) setScheduler(ctx context.Context, k disk) error {
-	file := filepath.Join(k.dir, "block", k.name, "queue/scheduler")
+	file := filepath.Join(k.dir, "block", k.name, schedulerFile)
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -61,8 +69,17 @@ func (l *link) setScheduler(ctx context.Context, k disk) error {
 	if strings.Contains(" "+available+" ", " ["+l.wanted.scheduler+"] ") {
 		return nil
 	}
-	err = l.driver.cfg.Helper.Write(ctx, file, []byte(l.wanted.scheduler))
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+	for {
+		err = l.driver.cfg.Helper.Write(ctx, file, []byte(l.wanted.scheduler))
+		if !errors.Is(err, unix.ENOENT) || !exists(file) {
+			break
+		}
+		// The file is there a moment before the kernel takes orders by it.
+		if err := after(ctx, poll); err != nil {
+			return err
+		}
+	}
+	if errors.Is(err, unix.EINVAL) {
 		if !l.wanted.schedulerAsked {
 			return nil // the default of ours that this kernel does not have
 		}
@@ -73,14 +90,22 @@ func (l *link) setScheduler(ctx context.Context, k disk) error {
 	return err
 }
 
-func (l *link) setReadOnly(ctx context.Context, k disk) error {
-	f, err := openDisk(ctx, k, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
+func (l *link) setReadOnly(f *os.File) error {
 	if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.BLKROSET, 1); err != nil {
 		return os.NewSyscallError("BLKROSET", err)
 	}
 	return nil
+}
+
+// opened gives the disk open, once it can be: its node is there a moment before the kernel knows what it is the node of.
+func opened(ctx context.Context, k disk) (*os.File, error) {
+	for pause := poll; ; pause = min(2*pause, maxPoll) {
+		f, err := openDisk(ctx, k, 0)
+		if !errors.Is(err, unix.ENXIO) && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
+			return f, err
+		}
+		if ended := after(ctx, pause); ended != nil {
+			return nil, fmt.Errorf("%w: %w", ended, err)
+		}
+	}
 }

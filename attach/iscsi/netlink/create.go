@@ -4,38 +4,52 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/u-root/iscsinl"
 )
 
-// Create makes a session, whose creator is this Kernel. When ctx ends in the meantime, the session is destroyed as soon as it is there.
-func (k *Kernel) Create(ctx context.Context, commands, depth uint16) (*Session, error) {
+// giveUp is how long after the end of a context Create waits for the kernel, which makes a session in milliseconds unless it is stuck.
+const giveUp = 3 * time.Second
+
+// Create makes a session, whose creator is this Kernel. When ctx ends while the kernel makes it, it is given all the same, so that its
+// taker can see to it that nothing is left; unless the kernel is stuck: then what comes in the end is destroyed. When Create fails, none
+// is called as soon as it is sure that there is no session.
+func (k *Kernel) Create(ctx context.Context, commands, depth uint16, none func()) (*Session, error) {
 	select {
 	case <-k.turn:
 	case <-ctx.Done():
+		none()
 		return nil, fmt.Errorf("make a session: the kernel is busy with another order for iSCSI: %w", ctx.Err())
 	}
 	type outcome struct {
 		s   *Session
 		err error
 	}
-	done := make(chan outcome) // unbuffered: what nobody takes is destroyed
+	patient, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(giveUp, stop) })()
+	done := make(chan outcome) // unbuffered: it is taken, or it is not
 	go func() {
 		s, err := k.create(commands, depth)
 		k.turn <- struct{}{}
+		if err != nil {
+			none()
+		}
 		select {
 		case done <- outcome{s, err}:
-		case <-ctx.Done():
+		case <-patient.Done():
 			if err == nil {
 				_ = s.Destroy(context.WithoutCancel(ctx))
 				s.Close()
+				none()
 			}
 		}
 	}()
 	select {
 	case o := <-done:
 		return o.s, o.err
-	case <-ctx.Done():
+	case <-patient.Done():
 		return nil, fmt.Errorf("make a session: the kernel has not answered: %w", ctx.Err())
 	}
 }
