@@ -10,6 +10,8 @@ import (
 
 	"github.com/windlass-hpc/windlass/internal/credential"
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/helper"
+	"github.com/windlass-hpc/windlass/internal/helper/helpertest"
 )
 
 const secret = "AQBSECRETSECRETSECRETSECRETSECRETSECRET=="
@@ -78,7 +80,13 @@ func TestRead(t *testing.T) {
 	write("crlf", secret+"\r\n", 0o600)
 	write("lines", "[client.a]\n\tkey = "+secret+"\n", 0o600)
 
-	store := credential.Store{Dir: dir}
+	for what, store := range map[string]credential.Store{"in this process": {Dir: dir}, "by a helper": {Dir: dir, Helper: helper.New(helpertest.Shim(t))}} {
+		t.Run(what, func(t *testing.T) { readAll(t, store) })
+	}
+}
+
+func readAll(t *testing.T, store credential.Store) {
+	dir := store.Dir
 	for name, want := range map[string]string{
 		"good": secret, "plain": secret, "crlf": secret, "lines": "[client.a]\n\tkey = " + secret,
 	} {
@@ -116,6 +124,34 @@ func TestRead(t *testing.T) {
 				t.Errorf("the error quotes the secret: %v", err)
 			}
 		}
+	}
+}
+
+// TestWhatTheKernelMakesUp is refused: it is root's alone, and to read it may do something.
+func TestWhatTheKernelMakesUp(t *testing.T) {
+	for _, file := range []string{"/proc/self/environ", "/proc/kmsg"} {
+		var st unix.Stat_t
+		if err := unix.Lstat(file, &st); err != nil {
+			continue
+		}
+		if got, err := (credential.Store{}).Read(credential.Source{File: file}); got != "" || !fault.Is(err, fault.Invalid) {
+			t.Errorf("%s: %d bytes, %v", file, len(got), err)
+		}
+	}
+}
+
+// TestReadOfWhatDoesNotAnswer: it comes back, and one helper is left however often it is asked.
+func TestReadOfWhatDoesNotAnswer(t *testing.T) {
+	h := helpertest.NewHang(t)
+	store := credential.Store{Helper: helper.New(helpertest.Shim(t))}
+	for range 3 {
+		if got, err := store.Read(credential.Source{File: h.Path}); got != "" || !fault.Is(err, fault.Timeout) || !strings.Contains(err.Error(), "stuck: ") ||
+			!strings.Contains(err.Error(), "secret file "+h.Path) {
+			t.Errorf("%q, %v (%s)", got, err, fault.KindOf(err))
+		}
+	}
+	if left := store.Helper.Left(); len(left) != 1 {
+		t.Errorf("left are %+v", left)
 	}
 }
 

@@ -54,6 +54,25 @@ func (r *Runner) Write(ctx context.Context, path string, data []byte, opts ...Op
 	return answered(what, a)
 }
 
+// File is what was found out of a file, and its beginning.
+type File = act.File
+
+// Read gives the beginning of the file at path, max bytes of it at most, 65 KiB at most; of what is no regular file, or one that the kernel
+// makes up, only what it is. The error wraps the errno and never quotes content.
+func (r *Runner) Read(ctx context.Context, path string, max int) (File, error) {
+	what := "read " + path
+	a, _, err := r.run(ctx, what, act.Order{Op: act.OpRead, Path: path, Max: max}, nil, nil)
+	switch {
+	case err != nil:
+		return File{}, err
+	case a.Errno != 0:
+		return File{}, fmt.Errorf("%s %s: %w", a.Call, path, unix.Errno(a.Errno))
+	case a.File == nil:
+		return File{}, fmt.Errorf("%s: the helper sent no file", what)
+	}
+	return *a.File, nil
+}
+
 // Create is fsmount.Create in a helper, without the step: the caller places the mount with fsmount.Move. When the daemon dies meanwhile
 // the mount dies with the helper. Errors are those of fsmount.Create.
 func (r *Runner) Create(ctx context.Context, fsType string, opts []fsmount.Option, attrs uint64) (*os.File, error) {

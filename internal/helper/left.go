@@ -20,6 +20,7 @@ const (
 	OpAbort   = act.OpAbort
 	OpSync    = act.OpSync
 	OpClose   = act.OpClose
+	OpRead    = act.OpRead
 )
 
 // Left is a helper that was killed and has not died yet.

@@ -31,18 +31,20 @@ const (
 	OpAbort   = "abort"
 	OpSync    = "sync"
 	OpClose   = "close"
+	OpRead    = "read"
 )
 
 // Order is what a helper does.
 type Order struct {
 	Op      string
-	Path    string        `json:",omitempty"` // write, unmount, statfs, abort, sync
+	Path    string        `json:",omitempty"` // write, unmount, statfs, abort, sync, read
 	Data    []byte        `json:",omitempty"` // write
 	Flags   int           `json:",omitempty"` // unmount: MNT_* and UMOUNT_*
 	For     time.Duration `json:",omitempty"` // abort
 	FSType  string        `json:",omitempty"` // create
 	Options []Option      `json:",omitempty"` // create
 	Attrs   uint64        `json:",omitempty"` // create: MOUNT_ATTR_*
+	Max     int           `json:",omitempty"` // read: bytes
 }
 
 // Option is one call of fsconfig(2).
@@ -63,6 +65,7 @@ type Answer struct {
 	Option   int      `json:",omitempty"` // with CallOption: its index
 	Messages []string `json:",omitempty"` // of the file system context
 	Written  int      `json:",omitempty"` // write
+	File     *File    `json:",omitempty"` // read
 }
 
 // The calls of OpCreate.
@@ -101,6 +104,8 @@ func (o Order) carryOut(fds []int) (answer Answer, mnt int) {
 		return o.abort(), -1
 	case OpSync:
 		return o.sync(), -1
+	case OpRead:
+		return o.read(), -1
 	case OpClose:
 		_, _ = Receive(0, new(Go)) // or the daemon has died
 		closeAll(fds)
