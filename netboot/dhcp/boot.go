@@ -206,8 +206,13 @@ func (r *request) fit(reply *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 	if n, err := r.m.MaxMessageSize(); err == nil {
 		limit = min(max(int(n), minMessage), maxMessage)
 	}
-	for _, code := range []dhcpv4.OptionCode{dhcpv4.OptionNTPServers, dhcpv4.OptionBroadcastAddress, dhcpv4.OptionDomainName,
-		dhcpv4.OptionHostName, dhcpv4.OptionClientMachineIdentifier, dhcpv4.OptionDomainNameServer} {
+	spare := []dhcpv4.OptionCode{dhcpv4.OptionNTPServers, dhcpv4.OptionBroadcastAddress, dhcpv4.OptionDomainName, dhcpv4.OptionHostName,
+		dhcpv4.OptionClientMachineIdentifier, dhcpv4.OptionDomainNameServer, dhcpv4.OptionTFTPServerName, dhcpv4.OptionRenewTimeValue,
+		dhcpv4.OptionRebindingTimeValue}
+	if reply.BootFileName != "" {
+		spare = append(spare, dhcpv4.OptionBootfileName) // it stands in the header
+	}
+	for _, code := range spare {
 		if len(reply.ToBytes())+headers <= limit {
 			break
 		}

@@ -64,7 +64,7 @@ chain --replace http://10.1.0.1:8080/boot/ipxe?mac=52:54:00:aa:bb:01 || goto aga
 	if err != nil || !strings.Contains(unlisted, "node-525400aabb99 (52:54:00:aa:bb:99) boots as rescue") {
 		t.Errorf("a node that is not listed gets %v\n%s", err, unlisted)
 	}
-	_, text, err := s.Unlisted(server, "${net0/mac:hexhyp}", "${net0/mac}")
+	_, text, err := s.Unlisted(server, "http://h/boot.ipxe?mac=00:00:00:00:00:00", "${net0/mac:hexhyp}", "${net0/mac}")
 	if err != nil || !strings.Contains(text, "BOOTIF=01-${net0/mac:hexhyp}") || !strings.Contains(text, "?mac=${net0/mac}") || strings.Contains(text, "0000") {
 		t.Errorf("the script for who is not listed is %v\n%s", err, text)
 	}
@@ -80,7 +80,7 @@ func TestUnknownNodesAreIgnored(t *testing.T) {
 	if _, err := s.IPXE("52:54:00:aa:bb:99", server); !fault.Is(err, fault.NotFound) {
 		t.Errorf("a node that is not listed: %v", err)
 	}
-	if _, _, err := s.Unlisted(server, "", ""); !fault.Is(err, fault.NotFound) {
+	if _, _, err := s.Unlisted(server, "", "", ""); !fault.Is(err, fault.NotFound) {
 		t.Error(err)
 	}
 }
