@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/fsmount"
 	"github.com/windlass-hpc/windlass/internal/step"
 )
 
@@ -41,6 +42,15 @@ func (c *Chain) call(ctx context.Context, o *object, what string, limit time.Dur
 	c.leaveBehind(o, back)
 	return fault.Hintf(fault.New(fault.Timeout, "stuck: %s of %s did not come back within %s: %w", what, o, limit, context.Cause(ctx)),
 		"what it lies on may be dead; it is taken down as soon as the call returns")
+}
+
+// besides has what lies on storage that may stop answering be mounted and unmounted beside the daemon: what waits in the kernel must not
+// keep the daemon from ending. The rest need not bear the milliseconds that a process takes.
+func (c *Chain) besides(ctx context.Context, o *object) context.Context {
+	if c.cfg.Process == nil || !c.mayHang(o) {
+		return ctx
+	}
+	return fsmount.In(ctx, c.cfg.Process)
 }
 
 // guarded turns a panic of a driver into an error, so that one bad driver call never ends the daemon.

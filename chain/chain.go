@@ -26,6 +26,7 @@ import (
 	"github.com/windlass-hpc/windlass/attach"
 	"github.com/windlass-hpc/windlass/container"
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/fsmount"
 	"github.com/windlass-hpc/windlass/internal/rundir"
 	"github.com/windlass-hpc/windlass/mount"
 	"github.com/windlass-hpc/windlass/swagger/models"
@@ -55,6 +56,8 @@ type Config struct {
 	ForceAfter time.Duration
 	// ProbeWait bounds how long Open waits for the drivers to say what there is; 0 means DefaultProbeWait.
 	ProbeWait time.Duration
+	// Process unmounts, and mounts from devices, what lies on storage that may stop answering; nil: the daemon itself does.
+	Process fsmount.Process
 	// Info is what Chain.Info answers, kinds aside.
 	Info models.Info
 	// LeftBehind tells of the processes that wait for storage that does not answer. It never waits; nil when there are none ever.

@@ -1,8 +1,11 @@
 package chain
 
 import (
+	"context"
 	"errors"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -10,6 +13,7 @@ import (
 
 	"github.com/windlass-hpc/windlass/attach"
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/fsmount"
 	"github.com/windlass-hpc/windlass/mount"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
@@ -444,5 +448,56 @@ func TestWhatIsLostSharesNoDevice(t *testing.T) {
 func share(c *Chain, ids ...ID) {
 	for _, id := range ids {
 		c.update(c.objects[id], func() { c.objects[id].device.Path = "/dev/rbd0" })
+	}
+}
+
+// askingMount asks, as it mounts and unmounts, for a mount from a device: that shows where it would be made.
+type askingMount struct{ fakeMount }
+
+func (d askingMount) ask(ctx context.Context) {
+	_, _ = fsmount.Create(ctx, "none", []fsmount.Option{{Key: "source", Value: "/dev/none"}}, 0)
+}
+
+func (d askingMount) Mount(ctx context.Context, id ID, s *models.Mount, layers []mount.Layer, t mount.Target) (mount.Active, error) {
+	d.ask(ctx)
+	return d.fakeMount.Mount(ctx, id, s, layers, t)
+}
+
+func (d askingMount) Unmount(ctx context.Context, a mount.Active, force bool) error {
+	d.ask(ctx)
+	return d.fakeMount.Unmount(ctx, a, force)
+}
+
+// asked counts what is to be made beside the daemon.
+type asked struct {
+	fsmount.Process
+	times atomic.Int64
+}
+
+func (p *asked) Create(context.Context, string, []fsmount.Option, uint64) (*os.File, error) {
+	p.times.Add(1)
+	return nil, errors.New("not here")
+}
+
+// What lies on storage that may stop answering is mounted and unmounted beside the daemon, which must be able to end; the rest is not.
+func TestWhatMayHangIsMountedBesideTheDaemon(t *testing.T) {
+	n, beside := onNode(), &asked{}
+	cfg := storage(n)
+	cfg.Mount = mount.NewRegistry(askingMount{fakeMount{n, "attach"}}, askingMount{fakeMount{n, "overlay"}})
+	cfg.Process = beside
+	c := openWith(t, n, runDir(t), cfg)
+	for _, tc := range []struct {
+		spec *models.Mount
+		want int64
+	}{{squashfs(), 0}, {onDevice(rbd()), 2}, {&models.Mount{Kind: "overlay", Overlay: &models.MountOverlay{Lower: []*models.Mount{onDevice(rbd())}}}, 4}} {
+		beside.times.Store(0)
+		m := mounted(t, c, tc.spec)
+		if _, err := c.Unmount(t.Context(), int64(m.ID), false); err != nil {
+			t.Fatal(err)
+		}
+		assertEmpty(t, n, c)
+		if got := beside.times.Load(); got != tc.want {
+			t.Errorf("%s: %d beside the daemon, want %d", tc.spec.Kind, got, tc.want)
+		}
 	}
 }

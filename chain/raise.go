@@ -161,7 +161,7 @@ func (c *Chain) raiseMount(ctx context.Context, o *object) error {
 		return noDriver("mount", string(o.mount.Kind), c.cfg.Mount.Kinds())
 	}
 	target, layers, spec := c.target(o), c.layers(o), c.mountSpec(o)
-	return c.call(ctx, o, "mount", c.cfg.StepTimeout, func(ctx context.Context) error {
+	return c.call(c.besides(ctx, o), o, "mount", c.cfg.StepTimeout, func(ctx context.Context) error {
 		if err := makeTarget(ctx, target); err != nil {
 			return fmt.Errorf("%s: %w", o, err)
 		}

@@ -21,6 +21,9 @@ import (
 // reap takes away what the kernel has under our names without a record: containers, then mounts, then devices. It should never find
 // anything, since records go last; it is the net below. What belongs to a record that could not be read stays.
 func (c *Chain) reap(ctx context.Context) {
+	if c.cfg.Process != nil { // nobody knows what it lies on
+		ctx = fsmount.In(ctx, c.cfg.Process)
+	}
 	c.reapContainers(ctx)
 	for _, kind := range c.cfg.Mount.Kinds() {
 		c.reapKept(ctx, kind)

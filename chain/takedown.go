@@ -223,7 +223,7 @@ func (c *Chain) lowerMount(ctx context.Context, o *object, force bool) error {
 		return noDriver("mount", string(o.mount.Kind), c.cfg.Mount.Kinds())
 	}
 	target := c.target(o)
-	return c.call(ctx, o, "unmount", c.cfg.UndoTimeout, func(ctx context.Context) error {
+	return c.call(c.besides(ctx, o), o, "unmount", c.cfg.UndoTimeout, func(ctx context.Context) error {
 		active := o.active
 		active.ID, active.Target = o.id, target
 		if err := d.Unmount(ctx, active, force); err != nil {

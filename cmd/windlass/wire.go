@@ -88,7 +88,7 @@ func openChain(ctx context.Context, cfg config.Config, log *logrus.Logger, onSte
 	n.Chain, err = chain.Open(ctx, chain.Config{
 		Dir: dir, Attach: attach.NewRegistry(attaches...), Mount: mount.NewRegistry(mounts...), Runtime: containers, Log: log, OnStep: onStep,
 		CreateTimeout: cfg.CreateTimeout, StepTimeout: cfg.StepTimeout, UndoTimeout: cfg.UndoTimeout,
-		StopTimeout: cfg.StopTimeout, SystemdStopTimeout: cfg.SystemdStopTimeout, Info: info(containers), LeftBehind: d.leftBehind,
+		StopTimeout: cfg.StopTimeout, SystemdStopTimeout: cfg.SystemdStopTimeout, Info: info(containers), LeftBehind: d.leftBehind, Process: d.helper,
 	})
 	if err != nil {
 		n.Close()

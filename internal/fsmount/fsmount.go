@@ -37,9 +37,9 @@ type Option struct {
 // source holds no such file system or a damaged one; Busy; NotFound, there is no such source.
 func Create(ctx context.Context, fsType string, opts []Option, attrs uint64) (*os.File, error) {
 	var mnt *os.File
-	err := step.Do(ctx, fsType+".create", func(context.Context) error {
+	err := step.Do(ctx, fsType+".create", func(ctx context.Context) error {
 		var err error
-		mnt, err = create(fsType, opts, attrs)
+		mnt, err = createIn(ctx, fsType, opts, attrs)
 		return err
 	})
 	if err != nil && mnt != nil {

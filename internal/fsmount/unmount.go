@@ -39,11 +39,11 @@ func Unmount(ctx context.Context, target string) error {
 func unmountOne(ctx context.Context, target string) error {
 	deadline := time.Now().Add(busyTimeout)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW)
+		err := unmountIn(ctx, target)
 		switch {
-		case err == nil, errors.Is(err, unix.ENOENT):
+		case err == nil:
 			return nil
-		case errors.Is(err, unix.EINVAL): // somebody was faster, or it cannot be unmounted
+		case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT): // somebody was faster, or it cannot be unmounted
 			if mounted, merr := isMountpoint(target); merr == nil && !mounted {
 				return nil
 			}
