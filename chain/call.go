@@ -14,9 +14,9 @@ import (
 const patience = 2 * time.Second
 
 // call runs a driver call of o under a deadline. A call that does not come back, as one that is stuck in the kernel, is left behind:
-// the answer is a timeout, o.stuck stays open until the call does come back, and nothing else is called on o until then.
+// the answer is a timeout, o.stuck counts it until it does come back, and nothing else is called on o until then.
 func (c *Chain) call(ctx context.Context, o *object, what string, limit time.Duration, fn func(context.Context) error) error {
-	if stuck := c.stuck(o); stuck != nil {
+	if c.stuck(o) {
 		return fault.New(fault.Timeout, "stuck: %s of %s: an earlier call has not come back", what, o)
 	}
 	ctx, cancel := context.WithTimeout(step.With(ctx, o.steps), limit)
@@ -65,24 +65,20 @@ func guarded(ctx context.Context, fn func(context.Context) error) (err error) {
 
 // leaveBehind marks o as stuck until the call has come back.
 func (c *Chain) leaveBehind(o *object, back <-chan struct{}) {
-	stuck := make(chan struct{})
 	c.mu.Lock()
-	o.stuck = stuck
+	o.stuck++
 	c.mu.Unlock()
 	go func() {
 		<-back
 		c.mu.Lock()
-		if o.stuck == stuck { // not of another call that was left behind too
-			o.stuck = nil
-		}
+		o.stuck--
 		c.mu.Unlock()
-		close(stuck)
 		c.kickRetry()
 	}()
 }
 
-func (c *Chain) stuck(o *object) <-chan struct{} {
+func (c *Chain) stuck(o *object) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	return o.stuck
+	return o.stuck > 0
 }

@@ -72,8 +72,10 @@ type object struct {
 	readOnly bool
 	// ids are those that a mount is to have as the root of a container with a user namespace. Set when the plan gets its numbers.
 	ids *idmap.Range
-	// stuck is open while a driver call of this object has not come back although its deadline passed.
-	stuck chan struct{}
+	// stuck counts the driver calls of this object that have not come back although their deadline passed.
+	stuck int
+	// asking says that it is being probed.
+	asking bool
 	// claimed says that somebody is taking it down.
 	claimed bool
 	// forced says that it is taken down by force, from now on. Kept in the record.

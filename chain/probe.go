@@ -45,10 +45,18 @@ func (c *Chain) probeAll(objects []*object) {
 	}
 }
 
-// ask probes an object and notes what keeps it from being known.
+// ask probes an object, unless somebody is at it, and notes what keeps it from being known.
 func (c *Chain) ask(o *object) {
+	c.mu.Lock()
+	asking := o.asking
+	o.asking = true
+	c.mu.Unlock()
+	if asking {
+		return
+	}
 	err := c.probe(c.ctx, o)
 	c.update(o, func() {
+		o.asking = false
 		o.unsure = fault.Is(err, fault.Timeout)
 		if err != nil && (o.probed() || o.kind == KindContainer) {
 			o.err = err.Error()
@@ -61,7 +69,7 @@ func (c *Chain) askOn(objects []*object) {
 	for wait := time.Second; pause(c.ctx, wait); wait = min(2*wait, retryLast) {
 		c.mu.RLock()
 		unsure := slices.DeleteFunc(slices.Clone(objects), func(o *object) bool {
-			return !o.unsure || o.stuck != nil || o.kind == KindContainer || !o.probed()
+			return !o.unsure || o.asking || o.stuck > 0 || o.kind == KindContainer || !o.probed()
 		})
 		left := slices.ContainsFunc(objects, func(o *object) bool { return o.unsure && o.phase != Gone && o.kind != KindContainer })
 		c.mu.RUnlock()

@@ -3,6 +3,8 @@ package chain
 import (
 	"context"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -73,4 +75,71 @@ func TestWhatIsNotKnownGoesByForce(t *testing.T) {
 		t.Fatal(err)
 	}
 	assertEmpty(t, n, c)
+}
+
+// countingAttach counts how many probes are under way at once.
+type countingAttach struct {
+	storageAttach
+	now, most *atomic.Int64
+}
+
+func (d countingAttach) Probe(ctx context.Context, id ID, s *models.Attach) (attach.Device, attach.State, error) {
+	d.most.Store(max(d.most.Load(), d.now.Add(1)))
+	defer d.now.Add(-1)
+	return d.storageAttach.Probe(ctx, id, s)
+}
+
+// What is being asked about is not asked about again.
+func TestOneProbeAtATime(t *testing.T) {
+	n, dir := onNode(), runDir(t)
+	cfg := storage(n)
+	d := countingAttach{storageAttach{fakeAttach{n}, "rbd"}, &atomic.Int64{}, &atomic.Int64{}}
+	cfg.Attach, cfg.ProbeWait = attach.NewRegistry(fakeAttach{n}, d), 50*time.Millisecond
+	c := openWith(t, n, dir, cfg)
+	m := mounted(t, c, onDevice(rbd()))
+	c.Close()
+	n.dead.die("")
+	c = openWith(t, n, dir, cfg)
+	o := c.objects[m.Attach.Attach.ID]
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer n.dead.revive()
+	for range 3 { // as askOn does, while the first has not come back
+		asking.Go(func() { c.ask(o) })
+	}
+	ctx, cancel := contextFor(t)
+	defer cancel()
+	for d.now.Load() == 0 && ctx.Err() == nil {
+		pause(ctx, time.Millisecond)
+	}
+	pause(ctx, 100*time.Millisecond) // more than it takes to call a driver
+	if most := d.most.Load(); most != 1 {
+		t.Errorf("%d probes at once", most)
+	}
+}
+
+// Of two calls that were left behind both have to come back.
+func TestStuckUntilAllHaveComeBack(t *testing.T) {
+	c := openWith(t, newNode(), runDir(t), Config{})
+	o := newObject(KindMount, nil)
+	one, two := make(chan struct{}), make(chan struct{})
+	c.leaveBehind(o, one)
+	c.leaveBehind(o, two)
+	close(two)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	for ctx.Err() == nil && c.stuck(o) {
+		pause(ctx, time.Millisecond)
+	}
+	if !c.stuck(o) {
+		t.Error("the first has not come back, and it is not stuck")
+	}
+	close(one)
+	ctx, cancel = contextFor(t)
+	defer cancel()
+	for c.stuck(o) && pause(ctx, time.Millisecond) {
+	}
+	if c.stuck(o) {
+		t.Error("both have come back, and it is stuck")
+	}
 }

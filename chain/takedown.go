@@ -326,7 +326,7 @@ func (c *Chain) retry(o *object) {
 
 // leftOver reports whether the object is to go and nobody is taking it down. Chain.mu is held.
 func (o *object) leftOver() bool {
-	return o.phase == Undoing && !o.claimed && o.stuck == nil && !time.Now().Before(o.notBefore)
+	return o.phase == Undoing && !o.claimed && o.stuck == 0 && !time.Now().Before(o.notBefore)
 }
 
 // leftovers lists what is to go, those above first.

@@ -87,7 +87,7 @@ func (o *object) refs() int64 {
 // trouble is what went wrong last, with what to do about it.
 func (o *object) trouble() string {
 	parts := []string{}
-	if o.stuck != nil && !isStuck(o.err) {
+	if o.stuck > 0 && !isStuck(o.err) {
 		parts = append(parts, "stuck: a call of its driver has not come back")
 	}
 	if o.err != "" {
