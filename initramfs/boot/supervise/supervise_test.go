@@ -1,0 +1,227 @@
+package supervise
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	insideVar = "WINDLASS_SUPERVISE_TEST_INSIDE"
+	roleVar   = "WINDLASS_SUPERVISE_TEST_ROLE"
+)
+
+// TestMain runs the tests in a process that is nobody else's parent and takes orphans: what they start would else be waited for twice.
+func TestMain(m *testing.M) {
+	switch os.Getenv(roleVar) {
+	case "daemon":
+		daemon()
+	case "orphans":
+		orphans()
+	}
+	if os.Getenv(insideVar) != "" {
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			panic(err)
+		}
+		os.Exit(m.Run())
+	}
+	runtime.LockOSThread() // Pdeathsig looks at the thread
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0], cmd.Env = os.Args[0], append(os.Environ(), insideVar+"=yes")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// daemon says that it is ready, and stays, or ends with its argument.
+func daemon() {
+	fmt.Println("daemon", os.Args[1], "begins")
+	if os.Args[1] != "stay" {
+		fmt.Fprintln(os.Stderr, "it cannot be")
+		os.Exit(3)
+	}
+	c, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+	if err != nil {
+		os.Exit(4)
+	}
+	fmt.Fprint(c, "STATUS=x\nREADY=1\n")
+	time.Sleep(time.Hour)
+}
+
+// orphans leaves a process without a parent.
+func orphans() {
+	cmd := exec.Command("/bin/sleep", "0.1")
+	if err := cmd.Start(); err != nil {
+		os.Exit(1)
+	}
+	fmt.Println(cmd.Process.Pid)
+	os.Exit(0)
+}
+
+// buffer may be written and read at once.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) { b.mu.Lock(); defer b.mu.Unlock(); return b.b.Write(p) }
+func (b *buffer) String() string              { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
+
+// reaper gives one that lives as long as what else the test has started. Two at once would take processes from each other.
+func reaper(t *testing.T) *Reaper {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	t.Cleanup(cancel)
+	return NewReaper(ctx)
+}
+
+func within(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !so(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+func TestOrphansAreReaped(t *testing.T) {
+	r := reaper(t)
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := r.Start("/proc/self/exe", []string{"x"}, &os.ProcAttr{Env: []string{roleVar + "=orphans"}, Files: []*os.File{nil, out, out}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-p.Done()
+	out.Close()
+	var pid int
+	if _, err := fmt.Fscan(in, &pid); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "the orphan is reaped", func() bool { return unix.Kill(pid, 0) == unix.ESRCH })
+	if p.How() != "ended with code 0" {
+		t.Error(p.How())
+	}
+}
+
+func TestManyShortProcesses(t *testing.T) {
+	r := reaper(t)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			for range 10 {
+				p, err := r.Start("/bin/true", []string{"true"}, &os.ProcAttr{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				select {
+				case <-p.Done():
+				case <-time.After(20 * time.Second):
+					t.Error("nobody noticed that it ended")
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// kept is a daemon and what is told of it.
+type kept struct {
+	*Daemon
+	log  buffer
+	mu   sync.Mutex
+	args []string
+	told []string
+	end  context.CancelFunc
+	done chan struct{}
+}
+
+func keep(t *testing.T, arg string) *kept {
+	ctx, cancel := context.WithCancel(t.Context())
+	k := &kept{args: []string{"windlass", arg}, done: make(chan struct{}), end: cancel}
+	tell := func(f string, a ...any) { k.mu.Lock(); k.told = append(k.told, fmt.Sprintf(f, a...)); k.mu.Unlock() }
+	k.Daemon = &Daemon{
+		Reaper: reaper(t), Program: "/proc/self/exe", Env: []string{roleVar + "=daemon"}, Notify: filepath.Join(t.TempDir(), "d/notify"), Log: &k.log,
+		Args:    func() []string { k.mu.Lock(); defer k.mu.Unlock(); return k.args },
+		Timing:  Timing{Pause: 20 * time.Millisecond, Longest: 200 * time.Millisecond, Steady: time.Second, Grace: 5 * time.Second},
+		Started: func(int) { tell("started") }, Ready: func(time.Duration) { tell("ready") },
+		Ended: func(how string, _, pause time.Duration) { tell("%s", how) },
+	}
+	go func() {
+		defer close(k.done)
+		if err := k.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-k.done })
+	return k
+}
+
+func (k *kept) count(what string) (n int) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, t := range k.told {
+		if strings.Contains(t, what) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestADaemonThatIsKilledIsStartedAgain(t *testing.T) {
+	k := keep(t, "stay")
+	within(t, "it is ready", func() bool { return k.count("ready") == 1 })
+	pid := k.PID()
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "it is ready again", func() bool { return k.count("ready") == 2 })
+	if k.count("was ended by SIGKILL") != 1 || k.PID() == pid {
+		t.Errorf("told %q", k.told)
+	}
+	k.end()
+	<-k.done
+	if k.PID() != 0 {
+		t.Error("it runs on")
+	}
+	if n := strings.Count(k.log.String(), "daemon stay begins\n"); n != 2 {
+		t.Errorf("log: %q", k.log.String())
+	}
+}
+
+func TestADaemonThatCannotBe(t *testing.T) {
+	k := keep(t, "fail")
+	begun := time.Now()
+	within(t, "it is tried five times", func() bool { return k.count("ended with code 3; its last line: it cannot be") >= 5 })
+	if d := time.Since(begun); d < 100*time.Millisecond {
+		t.Errorf("five times in %v: there was no pause", d)
+	}
+	k.mu.Lock()
+	k.args = []string{"windlass", "stay"} // as when somebody has mended its configuration
+	k.mu.Unlock()
+	within(t, "it is ready", func() bool { return k.count("ready") == 1 })
+}
+
+func TestAProgramThatIsNotThere(t *testing.T) {
+	r := reaper(t)
+	if _, err := r.Start("/no/such", []string{"x"}, &os.ProcAttr{}); err == nil || !strings.Contains(err.Error(), "/no/such") {
+		t.Error(err)
+	}
+}
