@@ -3,7 +3,6 @@ package attachtest
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/windlass-hpc/windlass/attach"
 	"github.com/windlass-hpc/windlass/internal/crashtest"
@@ -17,21 +16,14 @@ type order struct {
 	Detach   bool // else attach
 	ID       attach.ID
 	Spec     *models.Attach
-	Timeout  time.Duration // of the context; 0: none
 }
 
 // Main is the body of TestMain.
 func Main(m *testing.M, s Suite) {
-	crashtest.Main(m, func(o order) error { return o.carryOut(s.New(o.Instance)) })
+	crashtest.Main(m, func(ctx context.Context, o order) error { return o.carryOut(ctx, s.New(o.Instance)) })
 }
 
-func (o order) carryOut(d attach.Driver) error {
-	ctx := context.Background()
-	if o.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
-		defer cancel()
-	}
+func (o order) carryOut(ctx context.Context, d attach.Driver) error {
 	if o.Detach {
 		return d.Detach(ctx, attach.Device{ID: o.ID}, false)
 	}
@@ -91,7 +83,6 @@ func failing(t *testing.T, f fixture) {
 	spec := f.Spec(t, f.image)
 	o := f.order(spec)
 	points := f.course(t, o).Points(t)
-	o.Timeout = max(100*time.Millisecond, 150*f.pause())
 	for _, point := range points {
 		for _, action := range []string{"error", "hang"} {
 			crashtest.Fail(t, o, point, action)

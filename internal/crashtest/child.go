@@ -5,17 +5,23 @@ package crashtest
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 )
 
 // orderVar is the variable that makes the test binary a child and tells it what to do.
 const orderVar = "WINDLASS_CRASHTEST_ORDER"
+
+// stopSignal ends the context of a child.
+const stopSignal = syscall.SIGUSR1
 
 // doneLine is what a child says when it has carried out its order, and failedMark is what begins its last line when it could not.
 const (
@@ -24,8 +30,8 @@ const (
 )
 
 // obey comes before the tests are run. In a child it carries out the order that it was started with and
-// ends the process; elsewhere it returns at once.
-func obey[Order any](carryOut func(Order) error) {
+// ends the process; elsewhere it returns at once. The context ends with stopSignal.
+func obey[Order any](carryOut func(context.Context, Order) error) {
 	text := os.Getenv(orderVar)
 	if text == "" {
 		return
@@ -35,8 +41,10 @@ func obey[Order any](carryOut func(Order) error) {
 		fmt.Println("order:", err)
 		os.Exit(2)
 	}
+	ctx, stop := signal.NotifyContext(context.Background(), stopSignal)
+	defer stop()
 	fmt.Println("start")
-	if err := carryOut(o); err != nil {
+	if err := carryOut(ctx, o); err != nil {
 		fmt.Println(failedMark + strings.ReplaceAll(err.Error(), "\n", "; "))
 		os.Exit(1)
 	}

@@ -1,6 +1,7 @@
 package crashtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -21,7 +22,7 @@ const namespaceVar = "WINDLASS_CRASHTEST_NAMESPACE"
 
 // Main is the body of TestMain: it runs the tests, or carries out what one of them has ordered of this process. Both run in a mount
 // namespace of their own.
-func Main[Order any](m *testing.M, carryOut func(Order) error) {
+func Main[Order any](m *testing.M, carryOut func(context.Context, Order) error) {
 	if os.Getenv(namespaceVar) == "" {
 		os.Exit(inNamespace())
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,12 +99,35 @@ func Traced(t testing.TB, path string) []string {
 	return all
 }
 
-// Fail carries out the order in a child in which the point fails (action error) or hangs until the context ends (hang); the order must fail
-// there. It takes a build with failpoints.
+// failWait is how long an order may take to fail, or to come to the point where it hangs.
+const failWait = time.Minute
+
+// Fail carries out the order in a child in which the point fails (action error) or hangs (hang) until the context ends, which it does as soon
+// as the point is reached; the order must fail there. It takes a build with failpoints.
 func Fail(t testing.TB, order any, point, action string) {
 	t.Helper()
-	last := start(t, order, armVar+"="+point+"="+action).end()
-	if !strings.HasPrefix(last, failedMark) || !strings.Contains(last, "failpoint") {
-		t.Errorf("%s, %s: the child said %q", point, action, last)
+	trace := filepath.Join(t.TempDir(), "trace")
+	child := start(t, order, armVar+"="+point+"="+action, traceVar+"="+trace)
+	end := make(chan string, 1)
+	go func() { end <- child.end() }()
+	tick, late := time.NewTicker(time.Millisecond), time.After(failWait)
+	defer tick.Stop()
+	for stopped := false; ; {
+		select {
+		case last := <-end:
+			if !strings.HasPrefix(last, failedMark) || !strings.Contains(last, "failpoint") {
+				t.Errorf("%s, %s: the child said %q", point, action, last)
+			}
+			return
+		case <-late:
+			_ = child.cmd.Process.Kill()
+			t.Errorf("%s, %s: the child was killed after %s; it said %q", point, action, failWait, <-end)
+			return
+		case <-tick.C:
+			if action == "hang" && !stopped && slices.Contains(Traced(t, trace), point) {
+				stopped = true
+				_ = child.cmd.Process.Signal(stopSignal)
+			}
+		}
 	}
 }

@@ -19,21 +19,14 @@ type order struct {
 	Spec    *models.Mount
 	Below   []mount.Layer
 	Target  mount.Target
-	Timeout time.Duration // of the context; 0: none
 }
 
 // Main is the body of TestMain.
 func Main(m *testing.M, newDriver func() mount.Driver) {
-	crashtest.Main(m, func(o order) error { return o.carryOut(newDriver()) })
+	crashtest.Main(m, func(ctx context.Context, o order) error { return o.carryOut(ctx, newDriver()) })
 }
 
-func (o order) carryOut(d mount.Driver) error {
-	ctx := context.Background()
-	if o.Timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.Timeout)
-		defer cancel()
-	}
+func (o order) carryOut(ctx context.Context, d mount.Driver) error {
 	if o.Unmount {
 		return d.Unmount(ctx, mount.Active{ID: o.ID, Target: o.Target}, false)
 	}
@@ -106,14 +99,9 @@ func failing(t *testing.T, f fixture) {
 		if unmount {
 			f.mount(t, 1)
 		}
-		began := time.Now()
 		points := f.course(t, o).Points(t)
-		// Long enough that the driver comes to the point that hangs.
-		hang := max(100*time.Millisecond, 4*time.Since(began))
 		for _, point := range points {
-			o.Timeout = time.Minute
 			f.fail(t, o, point, "error")
-			o.Timeout = hang
 			f.fail(t, o, point, "hang")
 		}
 	}
