@@ -58,9 +58,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer notify.Close()
+	ready := make(chan struct{}, 1)
+	go await(notify, ready)
 	for pause := d.Timing.Pause; ctx.Err() == nil; {
 		began := time.Now()
-		how := d.once(ctx, out, notify)
+		how := d.once(ctx, out, ready)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -79,12 +81,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 // once runs it until it ends, and says how.
-func (d *Daemon) once(ctx context.Context, out *os.File, notify *net.UnixConn) string {
+func (d *Daemon) once(ctx context.Context, out *os.File, ready chan struct{}) string {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return err.Error()
 	}
 	defer null.Close()
+	select {
+	case <-ready: // of an earlier life
+	default:
+	}
 	began := time.Now()
 	p, err := d.Reaper.Start(d.Program, d.Args(), &os.ProcAttr{
 		Dir: "/", Env: append(d.Env, "NOTIFY_SOCKET="+d.Notify), Files: []*os.File{null, out, out},
@@ -96,12 +102,9 @@ func (d *Daemon) once(ctx context.Context, out *os.File, notify *net.UnixConn) s
 	d.set(p)
 	defer d.set(nil)
 	d.Started(p.PID)
-	ready := make(chan struct{})
-	go d.await(p, notify, ready)
 	for {
 		select {
 		case <-ready:
-			ready = nil
 			d.Ready(time.Since(began))
 		case <-p.Done():
 			return d.how(p)
@@ -150,26 +153,21 @@ func (d *Daemon) end(p *Process) {
 	}
 }
 
-// await reads what the daemon notifies until it says that it is ready; see sd_notify(3).
-func (d *Daemon) await(p *Process, notify *net.UnixConn, ready chan<- struct{}) {
+// await reads what the daemon notifies, and passes on that it is ready; see sd_notify(3). All lives of the daemon share the socket.
+func await(notify *net.UnixConn, ready chan<- struct{}) {
 	buf := make([]byte, 4096)
 	for {
-		select {
-		case <-p.Done():
-			return
-		default:
-		}
-		if err := notify.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
-			return
-		}
 		n, err := notify.Read(buf)
-		if errors.Is(err, net.ErrClosed) {
+		if err != nil {
 			return
 		}
-		for line := range strings.Lines(string(buf[:max(n, 0)])) {
-			if strings.TrimSpace(line) == "READY=1" {
-				close(ready)
-				return
+		for line := range strings.Lines(string(buf[:n])) {
+			if strings.TrimSpace(line) != "READY=1" {
+				continue
+			}
+			select {
+			case ready <- struct{}{}:
+			default:
 			}
 		}
 	}
