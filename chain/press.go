@@ -190,14 +190,17 @@ func (c *Chain) abortBegan(o *object) bool {
 
 // force has what is being taken down of a tree be taken down by force from now on.
 func (c *Chain) force(o *object, doomed []*object) {
+	var changed []*object
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	o.aborted = true
 	for _, x := range doomed {
-		if x == o || x.phase == Undoing {
+		if (x == o || x.phase == Undoing) && !x.forced {
 			x.forced = true
+			changed = append(changed, x)
 		}
 	}
+	c.mu.Unlock()
+	c.keepForced(changed)
 }
 
 // aborting is a call of an Aborter. did is for those who have seen done closed.

@@ -501,3 +501,35 @@ func TestWhatMayHangIsMountedBesideTheDaemon(t *testing.T) {
 		}
 	}
 }
+
+// A daemon that is killed while what lay below hangs is followed by one that goes on by force.
+func TestForceOutlivesTheDaemon(t *testing.T) {
+	n, dir := onNode(), runDir(t)
+	cfg := storage(n)
+	cfg.AnswerTimeout, cfg.ForceAfter, cfg.UndoTimeout = 200*time.Millisecond, time.Hour, time.Minute
+	c := openWith(t, n, dir, cfg)
+	v := create(t, c, boxOn(onDevice(rbd())))
+	n.dead.die("")
+	if _, err := c.DeleteContainer(t.Context(), nil, str("a"), true); err != nil { // it goes, and its mount hangs
+		stuckOrFail(t, err)
+	}
+	m := v.Mount.ID
+	ctx, cancel := contextFor(t)
+	defer cancel()
+	o := c.objects[m]
+	if !c.await(ctx, o, func() bool { return o.phase == Undoing }) {
+		t.Fatal("its mount does not go")
+	}
+	for r, err := loadRecord(dir, int64(m)); !r.Pressed; r, err = loadRecord(dir, int64(m)) {
+		if err != nil || !pause(ctx, time.Millisecond) {
+			t.Fatalf("what is left to be taken down is recorded as %+v, %v", r, err)
+		}
+	}
+	c.Close()
+	openWith(t, n, dir, cfg)
+	for len(n.dead.aborted()) == 0 && pause(ctx, time.Millisecond) {
+	}
+	if d := cmp.Diff([]ID{v.Mount.Attach.Attach.ID}, n.dead.aborted()); d != "" {
+		t.Errorf("aborted by the next daemon: %s", d)
+	}
+}

@@ -49,6 +49,7 @@ func (c *Chain) beginRemoval(o *object, force bool, view func(*object)) (down fu
 	case err != nil:
 		return nil, err
 	case joined:
+		c.keepForced([]*object{o})
 		return func(ctx context.Context) error { return c.join(ctx, o) }, nil
 	}
 	return func(ctx context.Context) error { return c.removeClaimed(ctx, o, before, force) }, nil

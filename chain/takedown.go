@@ -121,7 +121,9 @@ func (c *Chain) takeDownOne(ctx context.Context, o *object, force bool) ([]*obje
 		return nil, err
 	}
 	c.update(o, func() { o.phase, o.err, o.hint = Gone, "", "" })
-	return c.release(o), nil
+	orphans := c.release(o)
+	c.keepForced(orphans)
+	return orphans, nil
 }
 
 // release gives up o's holds and claims what nobody holds now.
@@ -169,6 +171,15 @@ func (c *Chain) isForced(o *object) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return o.forced
+}
+
+// keepForced records what goes by force, so that a daemon after this one goes on by force. What else is to go it knows by who holds it.
+func (c *Chain) keepForced(objects []*object) {
+	for _, o := range objects {
+		if c.mayAbort(o) {
+			c.keep(o)
+		}
+	}
 }
 
 func (c *Chain) mayAbort(o *object) bool {
