@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
@@ -90,7 +91,10 @@ func takeAway[V any](c *Chain, kind Kind, id int64, force bool, view func(*objec
 	if err := c.remove(kind, id, force, func(o *object) { now := view(o); was.Store(&now) }); err != nil {
 		return v, err
 	}
-	return *was.Load(), nil
+	if seen := was.Load(); seen != nil {
+		return *seen, nil
+	}
+	return v, fault.New(fault.NotFound, "no %s has id %d: another request has deleted it meanwhile", kind, id)
 }
 
 func viewOf[V any](c *Chain, o *object, view func(*object) V) V {

@@ -267,6 +267,7 @@ func (c *Chain) aborter(x *object) func(context.Context) (bool, error) {
 		d, _ := c.cfg.Attach.Driver(string(x.attach.Kind))
 		if a, ok := d.(attach.Aborter); ok {
 			dev := x.device
+			dev.ID = x.id // not set where attaching it has not come to its end
 			return func(ctx context.Context) (bool, error) { return a.Abort(ctx, dev) }
 		}
 	case KindMount:

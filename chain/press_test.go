@@ -533,3 +533,50 @@ func TestForceOutlivesTheDaemon(t *testing.T) {
 		t.Errorf("aborted by the next daemon: %s", d)
 	}
 }
+
+// Of two deletions by force of one container the second finds it gone, wherever it was when the first had done its work.
+func TestTwoDeletionsByForce(t *testing.T) {
+	n := onNode()
+	cfg := storage(n)
+	cfg.AnswerTimeout = 100 * time.Millisecond
+	c := openWith(t, n, runDir(t), cfg)
+	v := create(t, c, boxOn(nfs()))
+	o := c.objects[v.ID]
+	release, err := c.queue(t.Context(), o) // where the second waits
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	n.exit(v.ID, 0)
+	answered := make(chan error, 1)
+	go func() {
+		_, err := c.DeleteContainer(t.Context(), nil, str("a"), true)
+		answered <- err
+	}()
+	c.update(o, func() { o.phase, o.claimed = Gone, true }) // by the first
+	if err := <-answered; !fault.Is(err, fault.NotFound) {
+		t.Errorf("deleted by another request: %v", err)
+	}
+	c.mu.Lock()
+	err = c.claimable(o, true)
+	c.mu.Unlock()
+	if !fault.Is(err, fault.NotFound) {
+		t.Errorf("claimed once it has gone: %v", err)
+	}
+	c.update(o, func() { o.phase, o.claimed = Ready, false })
+}
+
+// An attachment that has not come to its end has its number all the same.
+func TestAbortNamesWhatIsNotAttachedYet(t *testing.T) {
+	n := onNode()
+	c := openWith(t, n, runDir(t), storage(n))
+	o := newObject(KindAttach, nil)
+	o.id, o.attach, o.touched, o.phase = 7, rbd(), true, Undoing
+	n.dead.die("")
+	if !c.abort(t.Context(), o) {
+		t.Error("nothing was aborted")
+	}
+	if d := cmp.Diff([]ID{7}, n.dead.aborted()); d != "" {
+		t.Errorf("aborted: %s", d)
+	}
+}

@@ -253,10 +253,10 @@ func (c *Chain) claimable(o *object, force bool) error {
 	switch {
 	case o.phase == Planned || o.phase == Doing:
 		return fault.New(fault.BadState, "%s is still being raised", o)
+	case o.phase == Gone: // still claimed by who took it down
+		return fault.New(fault.NotFound, "no %s has id %d", o.kind, o.id)
 	case o.claimed:
 		return busyGoing(o, bothErrors(o.trouble(), c.troubleBelow(o)))
-	case o.phase == Gone:
-		return fault.New(fault.NotFound, "no %s has id %d", o.kind, o.id)
 	case o.kind == KindContainer && o.ctr.runs() && !force: // by force, what still runs is killed
 		return fault.Hintf(fault.New(fault.Busy, "%s is %s", o, o.ctr.State), "stop it first, or delete it with force")
 	case len(o.over) > 0 && !force:
