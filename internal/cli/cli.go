@@ -94,8 +94,8 @@ func (a *app) root() *cobra.Command {
 		Use:   "windlass",
 		Short: "Raise system images on compute nodes: attach, mount, run",
 		Long: `windlass raises system images on compute nodes, link by link: attach (a block device), mount (a file system on it) and container
-(a system container that runs in it). "windlass serve" is the daemon; the other commands talk to it, but for "windlass image" and
-"windlass initramfs", which look after images and build what nodes boot with by themselves.`,
+(a system container that runs in it). "windlass serve" is the daemon; the other commands talk to it, but for "windlass image",
+"windlass initramfs" and "windlass netboot", which look after images, build what nodes boot with and boot them, by themselves.`,
 		Example: `  windlass serve
   windlass run -d --name web --image /images/debian.sqsh --systemd
   windlass tree web
@@ -126,7 +126,7 @@ func (a *app) root() *cobra.Command {
 		&cobra.Group{ID: "look", Title: "Look:"}, &cobra.Group{ID: "service", Title: "The service:"})
 	group(root, "raise", a.attachCommand(), a.mountCommand(), a.runCommand(), a.rmCommand())
 	group(root, "life", a.execCommand(), a.startCommand(), a.stopCommand(), a.pauseCommand(), a.resumeCommand(), a.waitCommand())
-	group(root, "images", a.imageCommand(), a.initramfsCommand())
+	group(root, "images", a.imageCommand(), a.initramfsCommand(), a.netbootCommand())
 	group(root, "look", a.psCommand(), a.inspectCommand(), a.treeCommand(), a.logsCommand(), a.eventsCommand(), a.iscsiCommand())
 	group(root, "service", a.serveCommand(), a.configCommand(), a.versionCommand())
 	root.AddCommand(exitCodesTopic(), a.chunkfsCommand())
