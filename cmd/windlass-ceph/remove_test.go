@@ -81,7 +81,7 @@ func testClones(l *lab) {
 func testRemoveBlind(l *lab) {
 	path := l.small("blind", "blind")
 	l.run(0, []string{"publish", path, "rbd:rbd/blind"})
-	if err := l.ceph.Pool(l.ctx, "hidden"); err != nil { // clones may be there
+	if err := l.ceph.Pool(l.ctx, "rest"); err != nil { // clones may be there
 		l.Fatal(err)
 	}
 	key, err := l.ceph.User(l.ctx, "client.blind", "mon", "profile rbd", "osd", "allow rwx pool=rbd")
