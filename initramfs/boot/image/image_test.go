@@ -61,7 +61,7 @@ func TestDefinition(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *c.Command != `/sbin/init 'ds=nocloud-net;s=http://h/' 'x=a b'` || c.State != models.ContainerStateRunning || c.Labels[Label] != "yes" ||
+	if *c.Command != `/sbin/init ds=nocloud-net\;s=http://h/ 'x=a b'` || c.State != models.ContainerStateRunning || c.Labels[Label] != "yes" ||
 		c.Env[LineVar] != `ds=nocloud-net;s=http://h/ "x=a b"` {
 		t.Errorf("%q %+v", *c.Command, c)
 	}
