@@ -205,3 +205,13 @@ func mounted(t *testing.T, c *Chain, spec *models.Mount) *models.Mount {
 	}
 	return m
 }
+
+// healthyMount lies on nothing that is dead.
+type healthyMount struct{ fakeMount }
+
+func (d healthyMount) Unmount(ctx context.Context, a mount.Active, _ bool) error {
+	if err := d.n.call(ctx, "unmount", a.ID); err != nil {
+		return err
+	}
+	return d.n.take(a.ID)
+}

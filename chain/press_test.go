@@ -580,3 +580,27 @@ func TestAbortNamesWhatIsNotAttachedYet(t *testing.T) {
 		t.Errorf("aborted: %s", d)
 	}
 }
+
+// A dead layer does not hold up its healthy siblings.
+func TestADeadLayerHoldsUpNoOther(t *testing.T) {
+	n := onNode()
+	cfg := storage(n)
+	cfg.Mount = mount.NewRegistry(healthyMount{fakeMount{n, "tmpfs"}}, healthyMount{fakeMount{n, "overlay"}}, fakeMount{n, "attach"})
+	cfg.AnswerTimeout, cfg.UndoTimeout = 100*time.Millisecond, time.Minute
+	c := openWith(t, n, runDir(t), cfg)
+	lower := []*models.Mount{{Kind: "tmpfs", Tmpfs: &models.MountTmpfs{}}, onDevice(rbd()), {Kind: "tmpfs", Tmpfs: &models.MountTmpfs{}}}
+	m := mounted(t, c, &models.Mount{Kind: "overlay", Overlay: &models.MountOverlay{Lower: lower}})
+	n.dead.die("")
+	if _, err := c.Unmount(t.Context(), int64(m.ID), false); err != nil {
+		stuckOrFail(t, err)
+	}
+	ctx, cancel := contextFor(t)
+	defer cancel()
+	for len(n.left()) > 2 && pause(ctx, time.Millisecond) {
+	}
+	if d := cmp.Diff([]string{"device 2", "mount 3"}, n.left()); d != "" {
+		t.Errorf("while the dead one hangs there is left: %s", d)
+	}
+	n.dead.revive()
+	assertEmpty(t, n, c)
+}

@@ -87,18 +87,36 @@ func (c *Chain) takeDown(ctx context.Context, o *object, force bool) error {
 	return nil
 }
 
-// takeDownAll takes down claimed objects and all that only they held, by force what something was aborted for.
+// takeDownAll takes down claimed objects and all that only they held, by force what something was aborted for. They go at once: one on dead
+// storage must not keep the others.
 func (c *Chain) takeDownAll(ctx context.Context, claimed []*object) {
-	for _, o := range claimed {
+	each(claimed, func(o *object) {
 		orphans, err := c.takeDownOne(ctx, o, c.isForced(o))
 		if err != nil {
 			c.log.WithFields(logrus.Fields{"kind": o.kind, "obj": o.id}).WithError(err).
 				Warn("what nobody holds could not be taken down; it is tried again")
 			c.letGo(o, err)
-			continue
+			return
 		}
 		c.takeDownAll(ctx, orphans)
+	})
+}
+
+// atOnce is how many objects are taken down at a time.
+const atOnce = 8
+
+// each calls fn for some objects at a time and waits for all.
+func each(objects []*object, fn func(*object)) {
+	var wg sync.WaitGroup
+	turns := make(chan struct{}, atOnce)
+	for _, o := range objects {
+		turns <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-turns }()
+			fn(o)
+		})
 	}
+	wg.Wait()
 }
 
 // takeDownOne takes down a claimed object and claims what nobody holds any more.
@@ -260,96 +278,4 @@ func (c *Chain) lowerContainer(ctx context.Context, o *object) error {
 		}
 		return nil
 	})
-}
-
-// How often what could not be taken down is tried again: soon at first, for what only needs a moment, then rarely.
-const (
-	retryFirst = 100 * time.Millisecond
-	retryLast  = 30 * time.Second
-	retryStuck = time.Second // the first pause after a try that ended because something did not answer
-)
-
-// kickRetry has what could not be taken down tried again now: something else has gone that may have held it.
-func (c *Chain) kickRetry() {
-	select {
-	case c.kick <- struct{}{}:
-	default:
-	}
-}
-
-// retryLoop tries again, with growing pauses, until the chain closes.
-func (c *Chain) retryLoop() {
-	pause := retryFirst
-	for {
-		wait := time.NewTimer(pause)
-		select {
-		case <-c.ctx.Done():
-			wait.Stop()
-			return
-		case <-c.kick:
-			wait.Stop()
-			pause = retryFirst
-		case <-wait.C:
-		}
-		pause = min(2*pause, retryLast)
-		c.wg.Go(c.retryAll) // not waited for: one on dead storage takes its time
-	}
-}
-
-// retriesAtOnce is how many objects are tried at a time: one on dead storage must not keep the others waiting.
-const retriesAtOnce = 8
-
-// retryAll tries once to take down everything that is left over.
-func (c *Chain) retryAll() {
-	var wg sync.WaitGroup
-	turns := make(chan struct{}, retriesAtOnce)
-	for _, o := range c.leftovers() {
-		turns <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-turns }()
-			c.retry(o)
-		})
-	}
-	wg.Wait()
-}
-
-// retry claims an object that is to go, when nobody else has meanwhile, and takes it down.
-func (c *Chain) retry(o *object) {
-	c.mu.Lock()
-	mine := o.leftOver()
-	o.claimed = o.claimed || mine
-	c.mu.Unlock()
-	if !mine {
-		return
-	}
-	if c.mayAbort(o) {
-		c.abort(c.ctx, o)
-	}
-	orphans, err := c.takeDownOne(c.ctx, o, c.isForced(o))
-	if err != nil {
-		c.log.WithFields(logrus.Fields{"kind": o.kind, "obj": o.id}).WithError(err).Debug("still cannot be taken down")
-		c.letGo(o, err)
-		return
-	}
-	c.takeDownAll(c.ctx, orphans)
-	c.kickRetry()
-}
-
-// leftOver reports whether the object is to go and nobody is taking it down. Chain.mu is held.
-func (o *object) leftOver() bool {
-	return o.phase == Undoing && !o.claimed && o.stuck == 0 && !time.Now().Before(o.notBefore)
-}
-
-// leftovers lists what is to go, those above first.
-func (c *Chain) leftovers() []*object {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	var left []*object
-	for _, o := range c.objects {
-		if o.leftOver() {
-			left = append(left, o)
-		}
-	}
-	slices.SortFunc(left, func(a, b *object) int { return int(b.id - a.id) })
-	return left
 }
