@@ -16,7 +16,7 @@ import (
 type fakeChain struct {
 	mu      sync.Mutex
 	err     error         // answered by everything
-	hang    chan struct{} // changes wait for it, but for Unmount
+	hang    chan struct{} // changes wait for it, but for Unmount and what is to stop
 	panics  bool
 	mounts  []*models.Mount
 	waits   func(ctx context.Context) (*models.Container, error)
@@ -87,8 +87,11 @@ func (f *fakeChain) DeleteContainer(ctx context.Context, _ *int64, _ *string, _ 
 	return &models.Container{}, f.do(ctx)
 }
 
-func (f *fakeChain) SetContainerState(ctx context.Context, _ *int64, _ *string, _ string, grace *time.Duration) (*models.Container, error) {
+func (f *fakeChain) SetContainerState(ctx context.Context, _ *int64, _ *string, state string, grace *time.Duration) (*models.Container, error) {
 	f.grace = grace
+	if state != "running" {
+		return &models.Container{}, f.err
+	}
 	return &models.Container{}, f.do(ctx)
 }
 

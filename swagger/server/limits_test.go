@@ -152,6 +152,11 @@ func TestListsAnswerWhileCreatesHang(t *testing.T) {
 	if w := ask(s.Handler(), "DELETE", base+"/mount?id=1", "", ""); w.Code != 200 {
 		t.Errorf("DELETE /mount: %d", w.Code)
 	}
+	for state, want := range map[string]int{"running": 503, "exited": 200, "paused": 200} {
+		if w := ask(s.Handler(), "PATCH", base+"/container?id=1&state="+state, "", ""); w.Code != want {
+			t.Errorf("a container is to be %s: %d, want %d", state, w.Code, want)
+		}
+	}
 	close(chain.hang)
 	hung.Wait()
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/swagger/models"
 	"github.com/windlass-hpc/windlass/swagger/server/contract"
 )
 
@@ -21,6 +22,14 @@ const (
 	lower  class = "lower" // what takes down or stops must not wait behind what is raised and hangs
 	stream class = "stream"
 )
+
+// asked is the class of an operation with these parameters: what is set to run is raised.
+func (cl class) asked(p contract.Params) class {
+	if cl == lower && p.Text("state") == string(models.ContainerStateRunning) {
+		return change
+	}
+	return cl
+}
 
 // call is a request that fits the contract.
 type call struct {
@@ -115,7 +124,7 @@ func (s *Server) checked(op *contract.Operation, cl class, next handler) handler
 			}
 			defer done()
 		}
-		return s.turn(c.Context(), cl, func() error { return next(w, c) })
+		return s.turn(c.Context(), cl.asked(c.params), func() error { return next(w, c) })
 	}
 }
 
