@@ -54,6 +54,8 @@ type Config struct {
 	AnswerTimeout time.Duration
 	// ForceAfter is how long a deletion by force is left to go by itself before what does not answer is aborted; 0 means DefaultForceAfter.
 	ForceAfter time.Duration
+	// RefreshEvery is how often the drivers look how their objects fare when nobody asks; 0 means DefaultRefreshEvery.
+	RefreshEvery time.Duration
 	// ProbeWait bounds how long Open waits for the drivers to say what there is; 0 means DefaultProbeWait.
 	ProbeWait time.Duration
 	// Process unmounts, and mounts from devices, what lies on storage that may stop answering; nil: the daemon itself does.
@@ -74,6 +76,7 @@ const (
 	DefaultAnswerTimeout      = 3700 * time.Millisecond // 4 s with the rest of the way
 	DefaultForceAfter         = time.Second
 	DefaultProbeWait          = 3 * time.Second
+	DefaultRefreshEvery       = 3 * time.Second
 )
 
 // Chain is the set of objects of one node.
@@ -133,6 +136,7 @@ func Open(ctx context.Context, cfg Config) (*Chain, error) {
 		c.log.WithError(err).Error("no numbers could be reserved; they are when they are needed")
 	}
 	c.wg.Go(c.retryLoop)
+	c.wg.Go(c.refreshLoop)
 	c.wg.Go(func() {
 		c.seq.refill(c.ctx, func(err error) { c.log.WithError(err).Error("numbers for objects and events run out") })
 	})
@@ -183,6 +187,7 @@ func (cfg *Config) defaults() {
 	set(&cfg.AnswerTimeout, DefaultAnswerTimeout)
 	set(&cfg.ForceAfter, DefaultForceAfter)
 	set(&cfg.ProbeWait, DefaultProbeWait)
+	set(&cfg.RefreshEvery, DefaultRefreshEvery)
 	if cfg.Log == nil {
 		cfg.Log = logrus.New()
 	}

@@ -93,6 +93,14 @@ func (c *Chain) refreshSoon() {
 	go c.refresh("", "")
 }
 
+// refreshLoop has the drivers look again and again: since when something does not answer must not depend on who asks, and a deletion by
+// force is to know at once. It costs nothing where there is nothing to look at.
+func (c *Chain) refreshLoop() {
+	for pause(c.ctx, c.cfg.RefreshEvery) {
+		c.refresh("", "")
+	}
+}
+
 // refreshWait is the most that a list waits for the drivers to look again; what they see later the next one shows.
 const refreshWait = 200 * time.Millisecond
 

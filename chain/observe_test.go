@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/windlass-hpc/windlass/attach"
 	"github.com/windlass-hpc/windlass/internal/rundir"
 	"github.com/windlass-hpc/windlass/mount"
 	"github.com/windlass-hpc/windlass/swagger/models"
@@ -87,5 +89,41 @@ func TestWhatADriverKeepsWithoutARecordIsTakenAway(t *testing.T) {
 	open(t, n, dir, fakeKeeper{fakeMount{n, "chunkfs"}, new([]ID)})
 	if !n.has(made.ID) {
 		t.Error("a mount with a record was taken away")
+	}
+}
+
+// refreshedAttach tells when it looks.
+type refreshedAttach struct {
+	storageAttach
+	looks chan []ID
+}
+
+func (d refreshedAttach) Refresh(_ context.Context, ids []ID) { d.looks <- ids }
+
+// Drivers look also when no client asks: trouble of the night is known in the morning.
+func TestDriversLookWithoutBeingAsked(t *testing.T) {
+	n := onNode()
+	d := refreshedAttach{storageAttach{fakeAttach{n}, "rbd"}, make(chan []ID)}
+	c := openWith(t, n, rundir.Dir(t.TempDir()), Config{Attach: attach.NewRegistry(d), RefreshEvery: time.Millisecond})
+	dev, err := c.Attach(t.Context(), rbd())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		select {
+		case ids := <-d.looks:
+			if len(ids) != 1 || ids[0] != dev.ID {
+				t.Errorf("it looks at %v, want %d", ids, dev.ID)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("it does not look")
+		}
+	}
+	if _, err := c.Detach(t.Context(), int64(dev.ID), false); err != nil {
+		t.Fatal(err)
+	}
+	select { // one that was under way
+	case <-d.looks:
+	case <-time.After(100 * time.Millisecond):
 	}
 }
