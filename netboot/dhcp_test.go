@@ -357,3 +357,37 @@ func TestARelayAgentIsAnswered(t *testing.T) {
 		t.Errorf("an agent of a network that is not configured was told %s", r.Summary())
 	}
 }
+
+func TestAnInterfaceThatGoesAwayComesBack(t *testing.T) {
+	b := newBench(t)
+	s := b.serve(t, b.site(t, "dhcp", "10.1.0.100-10.1.0.120", ""))
+	run(t, "ip", "link", "del", b.bridge)
+	s.log.wait(t, "level=error", "the interface failed", "wire=br0")
+	s.log.wait(t, "level=warning", "the interface is not back yet", "wire=br0")
+	run(t, "ip", "link", "add", b.bridge, "type", "bridge", "forward_delay", "0", "stp_state", "0")
+	run(t, "ip", "address", "add", serverAddr+"/24", "dev", b.bridge)
+	run(t, "ip", "link", "set", b.bridge, "up")
+	s.log.wait(t, "level=info", "the interface is back", "wire=br0")
+	l, err := b.node(t, "n1", "52:54:00:00:00:01").client(t).Request(within(t))
+	must(t, err)
+	if l.ACK.YourIPAddr.String() != "10.1.0.11" {
+		t.Errorf("n1 got %s", l.ACK.YourIPAddr)
+	}
+}
+
+func TestWhatIsMissingAtTheStartIsTold(t *testing.T) {
+	b := newBench(t)
+	for more, want := range map[string][]string{
+		"interfaces: [{name: none0, mode: dhcp}]": {"failed:", "interface none0"},
+		"interfaces: [{name: lo2, mode: dhcp}]":   {"failed:", "lo2 has no IPv4 address"},
+	} {
+		config := filepath.Join(b.dir, "n.yaml")
+		must(t, os.WriteFile(config, []byte(more+"\nstate_dir: state\nsubnets: [{subnet: 10.1.0.0/24}]\n"), 0o644))
+		if strings.Contains(more, "lo2") {
+			run(t, "ip", "link", "add", "lo2", "type", "bridge")
+			defer run(t, "ip", "link", "del", "lo2")
+		}
+		s := start(t, []string{serveVar + "=" + config}, "/proc/self/exe")
+		s.log.wait(t, want...)
+	}
+}

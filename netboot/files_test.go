@@ -204,5 +204,5 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 	if !strings.Contains(out, "ip=10.1.0.2") || strings.Contains(out, "hostname=n1") {
 		t.Errorf("a plain client got\n%s", out)
 	}
-	n1.proxyOffers(t)
+	n1.proxyOffers(t, "ipxe.efi")
 }

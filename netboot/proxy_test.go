@@ -10,8 +10,9 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
-// proxyOffers asks as firmware does: both servers answer its DISCOVER, and ours the second question on port 4011.
-func (n *node) proxyOffers(t *testing.T) {
+// proxyOffers asks as UEFI does: both servers answer its DISCOVER, and ours the second question on port 4011. offered is the boot program in
+// the proxy's first answer.
+func (n *node) proxyOffers(t *testing.T, offered string) {
 	t.Helper()
 	mods := []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClassIdentifier("PXEClient:Arch:00007:UNDI:003016")), dhcpv4.WithOption(dhcpv4.OptClientArch(7)),
 		dhcpv4.WithBroadcast(true)}
@@ -35,13 +36,14 @@ func (n *node) proxyOffers(t *testing.T) {
 	if ours == nil || theirs == nil {
 		t.Fatalf("%d offers came: %v", len(offers), offers)
 	}
-	if ours.ClassIdentifier() != "PXEClient" || ours.BootFileName != "ipxe.efi" || ours.ServerIPAddr.String() != serverAddr || theirs.BootFileName != "" {
+	if ours.ClassIdentifier() != "PXEClient" || ours.BootFileName != offered || ours.ServerIPAddr.String() != serverAddr || theirs.BootFileName != "" {
 		t.Errorf("offered were\n%s\n%s", ours.Summary(), theirs.Summary())
 	}
+	n.address(t, theirs.YourIPAddr.String())
 	q, err := dhcpv4.New(append(mods, dhcpv4.WithHwAddr(n.hw), dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest), dhcpv4.WithClientIP(theirs.YourIPAddr))...)
 	must(t, err)
 	acks := n.gather(t, conn, q, &net.UDPAddr{IP: net.ParseIP(serverAddr), Port: 4011}, 1)
-	if len(acks) != 1 || acks[0].MessageType() != dhcpv4.MessageTypeAck || acks[0].BootFileNameOption() != "ipxe.efi" || !acks[0].YourIPAddr.IsUnspecified() {
+	if len(acks) != 1 || acks[0].MessageType() != dhcpv4.MessageTypeAck || acks[0].BootFileName != "ipxe.efi" || !acks[0].YourIPAddr.IsUnspecified() {
 		t.Errorf("port 4011 answered %v", acks)
 	}
 }

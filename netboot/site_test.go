@@ -270,7 +270,7 @@ func (b *bench) node(t *testing.T, name, mac string) *node {
 
 func (n *node) address(t *testing.T, ip string) {
 	t.Helper()
-	run(t, "ip", "-n", n.name, "address", "add", ip+"/24", "dev", "eth0")
+	run(t, "ip", "-n", n.name, "address", "replace", ip+"/24", "dev", "eth0")
 }
 
 func (n *node) run(t *testing.T, args ...string) string {
