@@ -4,9 +4,13 @@ package main
 import (
 	"os"
 
+	"github.com/windlass-hpc/windlass/initramfs/boot"
 	"github.com/windlass-hpc/windlass/internal/cli"
 )
 
 func main() {
+	if program := boot.Program(os.Args[0]); program != "" {
+		os.Exit(boot.Main(program, options().Version, os.Stderr))
+	}
 	os.Exit(cli.Run(os.Args, os.Stdin, os.Stdout, os.Stderr, options()))
 }

@@ -1,0 +1,91 @@
+package boot
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/windlass-hpc/windlass/initramfs/boot/supervise"
+	"github.com/windlass-hpc/windlass/internal/bootstage"
+)
+
+// lines puts the daemon's log onto the console and into the file.
+type lines struct{ outs []io.Writer }
+
+func (l *lines) Write(p []byte) (int, error) {
+	for _, o := range l.outs {
+		_, _ = o.Write(p) // there is nobody to tell
+	}
+	return len(p), nil
+}
+
+// environment is that of the daemon and of the shell. What the kernel gave is not theirs.
+func environment() []string {
+	return []string{"PATH=/bbin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=linux"}
+}
+
+// startDaemon starts the daemon and keeps it until the node ends.
+func (n *node) startDaemon(ctx context.Context) {
+	log := &lines{outs: []io.Writer{n.console}}
+	if n.log != nil {
+		log.outs = append(log.outs, n.log)
+	}
+	_, warnings := n.opts.Serve()
+	for _, w := range warnings {
+		n.j.Say(bootstage.Daemon, "%s", w)
+	}
+	s := n.j.Begin(bootstage.Daemon)
+	failures := 0
+	n.daemon = &supervise.Daemon{
+		Reaper: n.reaper, Program: program, Args: n.daemonArgs, Env: environment(), Notify: stateDir + "/notify", Log: log,
+		Timing:  supervise.Timing{Pause: time.Second, Longest: 30 * time.Second, Steady: time.Minute, Grace: 15 * time.Second},
+		Started: func(int) {},
+		Ready: func(took time.Duration) {
+			failures = 0
+			s.Done("it serves, process %d, after %.1f s", n.daemon.PID(), took.Seconds())
+			n.upOnce.Do(func() { close(n.up) })
+		},
+		Ended: func(how string, lived, pause time.Duration) {
+			s.Failed(errors.New("it " + how))
+			s.Say("it is started again in %.1f s; containers go on", pause.Seconds())
+			if failures++; failures >= n.timing.patience && n.first(bootstage.Daemon) {
+				go n.rescue(ctx, "the daemon does not stay up; it is started again and again meanwhile")
+			}
+		},
+	}
+	// Not ctx: when the node ends the daemon takes its containers down.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	n.mu.Lock()
+	n.endDaemon = end
+	n.mu.Unlock()
+	go func() {
+		defer close(n.daemonDone)
+		if err := n.daemon.Run(life); err != nil {
+			s.Failed(err)
+		}
+	}()
+}
+
+func (n *node) daemonArgs() []string {
+	args := []string{"windlass", "serve"}
+	if n.configPath != "" {
+		args = append(args, "--config="+n.configPath)
+	}
+	more, _ := n.opts.Serve()
+	return append(args, more...)
+}
+
+// stopDaemon ends the daemon. Containers and mounts stay.
+func (n *node) stopDaemon() {
+	n.mu.Lock()
+	end, running := n.endDaemon, n.daemon != nil
+	n.mu.Unlock()
+	end()
+	if running {
+		select {
+		case <-n.daemonDone:
+		case <-time.After(20 * time.Second):
+		}
+	}
+}

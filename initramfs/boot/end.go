@@ -1,0 +1,104 @@
+package boot
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/initramfs/boot/root"
+	"github.com/windlass-hpc/windlass/internal/bootstage"
+	"github.com/windlass-hpc/windlass/swagger/models"
+)
+
+// takeDown bounds how long containers and what lies below them may take to end.
+const takeDown = 60 * time.Second
+
+// ending says what a signal asks for: as with other small inits, SIGUSR1 halts, SIGUSR2 and SIGPWR switch off, SIGTERM and ctrl-alt-del (SIGINT)
+// start anew.
+func ending(s os.Signal) string {
+	switch s {
+	case unix.SIGUSR1:
+		return "halt"
+	case unix.SIGUSR2, unix.SIGPWR:
+		return "poweroff"
+	}
+	return "reboot"
+}
+
+// end takes down what runs and ends the node.
+func (n *node) end(how string) {
+	n.j.Say(bootstage.Init, "%s: containers are stopped", how)
+	ctx, cancel := context.WithTimeout(context.Background(), takeDown)
+	defer cancel()
+	select {
+	case <-n.up:
+		n.emptyNode(ctx)
+	default: // the daemon never served
+	}
+	n.j.Say(bootstage.Init, "%s", how)
+	n.flush()
+	n.finish(how)
+}
+
+// emptyNode has the daemon take down containers, then mounts and attachments that clients made, as far as there is time.
+func (n *node) emptyNode(ctx context.Context) {
+	all, err := n.api.Containers(ctx)
+	if err != nil {
+		n.j.Say(bootstage.Init, "what runs is not taken down: %v", err)
+		return
+	}
+	for _, c := range all {
+		_ = n.api.Stop(ctx, c.ID) // one that does not run needs none
+	}
+	for _, c := range all {
+		if c.State != models.ContainerStateCreated {
+			_, _ = n.api.Wait(ctx, c.ID, "ended") // its deletion tells what is wrong
+		}
+		n.tell(n.api.Delete(ctx, "container", c.ID, true))
+	}
+	mounts, _ := n.api.Mounts(ctx)
+	for _, m := range mounts {
+		if m.Refs > 0 && len(m.Holders) > 0 && m.Holders[0] == "client" {
+			n.tell(n.api.Delete(ctx, "mount", m.ID, true))
+		}
+	}
+	attachments, _ := n.api.Attachments(ctx)
+	for _, a := range attachments {
+		if a.Refs > 0 && len(a.Holders) > 0 && a.Holders[0] == "client" {
+			n.tell(n.api.Delete(ctx, "attach", a.ID, true))
+		}
+	}
+}
+
+func (n *node) tell(err error) {
+	if err != nil {
+		n.j.Say(bootstage.Init, "%v", err)
+	}
+}
+
+// finish ends all processes and the kernel.
+func (n *node) finish(how string) {
+	n.stopDaemon()
+	// All but this one.
+	_ = unix.Kill(-1, unix.SIGTERM)
+	time.Sleep(500 * time.Millisecond)
+	_ = unix.Kill(-1, unix.SIGKILL)
+	synced := make(chan struct{})
+	go func() { unix.Sync(); close(synced) }()
+	select {
+	case <-synced:
+	case <-time.After(10 * time.Second): // storage that does not answer
+	}
+	n.console.Flush(time.Second)
+	switch how {
+	case "kexec":
+		_ = root.Start() // it comes back when there is no kernel loaded
+	case "halt":
+		_ = unix.Reboot(unix.LINUX_REBOOT_CMD_HALT)
+	case "poweroff":
+		_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	}
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)
+}

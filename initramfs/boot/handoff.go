@@ -1,0 +1,102 @@
+package boot
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/windlass-hpc/windlass/initramfs/boot/journal"
+	"github.com/windlass-hpc/windlass/initramfs/boot/root"
+	"github.com/windlass-hpc/windlass/initramfs/cmdline"
+	"github.com/windlass-hpc/windlass/internal/bootstage"
+	"github.com/windlass-hpc/windlass/internal/rundir"
+	"github.com/windlass-hpc/windlass/swagger/models"
+)
+
+// reportPatience is how long reports may hold up the end.
+const reportPatience = 3 * time.Second
+
+// handOff raises the definition's mount alone and gives the node to what is in it. It only comes back when that failed.
+func (n *node) handOff(ctx context.Context, s *journal.Stage, spec *models.Container) error {
+	m, err := n.api.Mount(ctx, spec.Mount)
+	if err != nil {
+		return err
+	}
+	s.Done("its root is mounted at %s", m.Mountpoint)
+	h := n.j.Begin(bootstage.Handoff)
+	if n.opts.Handoff == cmdline.HandoffKexec {
+		err = n.kexec(ctx, h, m)
+	} else {
+		err = n.switchRoot(h, m)
+	}
+	if ctx.Err() == nil {
+		_ = n.api.Delete(ctx, "mount", m.ID, true) // it is raised anew
+	}
+	return err
+}
+
+// switchRoot makes the mount the root. The daemon ends: another one in the image must not take the root that it stands on for its own, so
+// the records go out of its way.
+func (n *node) switchRoot(h *journal.Stage, m *models.Mount) error {
+	init, err := root.Program(m.Mountpoint)
+	if err != nil {
+		return err
+	}
+	h.Done("switch_root to %s of the image; the daemon ends", init)
+	n.flush()
+	n.stopDaemon()
+	_ = os.Rename(rundir.Default+"/records", rundir.Default+"/records.boot")
+	if err := root.Switch(m.Mountpoint, init); err != nil {
+		n.j.Say(bootstage.Handoff, "%v: the node starts anew", err)
+		n.finish("reboot")
+	}
+	return nil
+}
+
+// kexec starts the image's own kernel, with the command line of this one.
+func (n *node) kexec(ctx context.Context, h *journal.Stage, m *models.Mount) error {
+	k, err := root.FindKernel(m.Mountpoint)
+	if err != nil {
+		return err
+	}
+	if err := k.Load(n.nextLine()); err != nil {
+		return err
+	}
+	h.Done("kexec of %s with %s", k.Kernel, orNone(k.Initrd))
+	down, cancel := context.WithTimeout(ctx, takeDown)
+	defer cancel()
+	if err := n.api.Delete(down, "mount", m.ID, true); err != nil {
+		h.Say("the image stays mounted: %v", err)
+	}
+	n.flush()
+	n.finish("kexec")
+	return fmt.Errorf("the kernel did not start")
+}
+
+// nextLine is the command line of the next kernel: all of this one's, but for what would make it go the same way again.
+func (n *node) nextLine() string {
+	var words []string
+	for _, w := range cmdline.Words(n.line) {
+		if !strings.HasPrefix(w, "windlass.handoff=") && !strings.HasPrefix(w, "BOOT_IMAGE=") && !strings.HasPrefix(w, "initrd=") {
+			words = append(words, w)
+		}
+	}
+	return cmdline.Line(words)
+}
+
+func orNone(name string) string {
+	if name == "" {
+		return "no initrd"
+	}
+	return name
+}
+
+// flush gives console and reports the time that they need, within bounds.
+func (n *node) flush() {
+	if n.reports != nil {
+		n.reports.Flush(reportPatience)
+	}
+	n.console.Flush(time.Second)
+}

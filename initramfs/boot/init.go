@@ -1,0 +1,185 @@
+package boot
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/initramfs/boot/api"
+	"github.com/windlass-hpc/windlass/initramfs/boot/image"
+	"github.com/windlass-hpc/windlass/initramfs/boot/journal"
+	"github.com/windlass-hpc/windlass/initramfs/boot/network"
+	"github.com/windlass-hpc/windlass/initramfs/boot/supervise"
+	"github.com/windlass-hpc/windlass/initramfs/cmdline"
+	"github.com/windlass-hpc/windlass/internal/bootstage"
+	"github.com/windlass-hpc/windlass/internal/config"
+	"github.com/windlass-hpc/windlass/internal/fetch"
+)
+
+// Where things lie on the node.
+const (
+	logFile   = "/run/log/windlass.log"
+	stateDir  = "/run/windlass-init"
+	program   = "/bin/windlass"
+	logSize   = 1 << 20
+	userAgent = "windlass-init"
+)
+
+// node is init while it lives.
+type node struct {
+	version string
+	line    string
+	opts    cmdline.Options
+	j       *journal.Journal
+	console *journal.Console
+	log     *journal.File
+	reports *journal.Reporter
+	fetch   *fetch.Client
+	api     *api.Client
+	reaper  *supervise.Reaper
+	daemon  *supervise.Daemon
+	timing  timing
+
+	mu         sync.Mutex
+	net        *network.Network
+	hostname   string
+	configPath string
+	rescued    map[bootstage.Stage]bool
+	shell      sync.Mutex // held while there is a shell on the console
+	endDaemon  context.CancelFunc
+	daemonDone chan struct{}
+	up         chan struct{} // closed once the daemon has served
+	upOnce     sync.Once
+}
+
+// timing says how long is waited between tries.
+type timing struct {
+	pause, longest time.Duration // after a failure that may pass
+	hopeless       time.Duration // after one that somebody has to mend
+	patience       int           // tries before a shell is opened
+}
+
+func newInit(version, line string, given []string, j *journal.Journal, console *journal.Console) *node {
+	n := &node{version: version, line: line, opts: cmdline.Parse(line, given), j: j, console: console,
+		fetch: fetch.New(fetch.Config{UserAgent: userAgent}), api: api.New(config.DefaultSocket), rescued: map[bootstage.Stage]bool{},
+		timing: timing{pause: 2 * time.Second, longest: time.Minute, hopeless: 30 * time.Second, patience: 5},
+		up:     make(chan struct{}), daemonDone: make(chan struct{}), endDaemon: func() {}}
+	if n.opts.Report != "" {
+		n.reports = journal.NewReporter(context.Background(), n.opts.Report, n.who, func(err error) { j.Say(bootstage.Init, "%v", err) })
+		j.Report(n.reports)
+	}
+	return n
+}
+
+// who is the node, for reports.
+func (n *node) who() (mac, host string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.net != nil {
+		mac = n.net.MAC().String()
+	}
+	if mac == "" && n.opts.BootMAC != nil {
+		mac = n.opts.BootMAC.String()
+	}
+	return mac, n.hostname
+}
+
+// began tells who runs where.
+func (n *node) began(s *journal.Stage) {
+	if f, err := journal.OpenFile(logFile, logSize); err == nil {
+		n.log = f
+		n.j.Also(f)
+	} else {
+		s.Say("%s: %v: nothing is kept", logFile, err)
+	}
+	for _, w := range n.opts.Warnings {
+		s.Say("command line: %s", w)
+	}
+	var u unix.Utsname
+	_ = unix.Uname(&u) // then it is not told
+	s.Done("windlass %s on Linux %s %s", n.version, unix.ByteSliceToString(u.Release[:]), unix.ByteSliceToString(u.Machine[:]))
+}
+
+// live goes through all stages, and ends the node when it is asked to.
+func (n *node) live(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n.reaper = supervise.NewReaper(context.WithoutCancel(ctx))
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF) // ctrl-alt-del is a signal from now on
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPWR)
+	go n.stages(ctx)
+	for s := range signals {
+		cancel()
+		n.end(ending(s))
+	}
+}
+
+// stages are the stages of the boot, in order.
+func (n *node) stages(ctx context.Context) {
+	n.entropy(ctx)
+	n.modules(ctx)
+	n.commands()
+	if n.opts.Rescue == cmdline.RescueNow {
+		n.rescue(ctx, "as windlass.rescue asks")
+	}
+	if !n.network(ctx) {
+		return
+	}
+	n.clock(ctx)
+	if !n.configuration(ctx) {
+		return
+	}
+	n.startDaemon(ctx)
+	n.image(ctx)
+}
+
+// again waits before something is tried again, longer every time, and opens a shell when it does not look as if it would work. It gives false
+// when the node ends.
+func (n *node) again(ctx context.Context, stage bootstage.Stage, s *journal.Stage, failures int, err error) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	s.Failed(err)
+	pause := min(n.timing.pause<<min(failures-1, 10), n.timing.longest)
+	hopeless := image.Hopeless(err) || untrusted(err)
+	if hopeless {
+		pause = min(n.timing.hopeless<<min(failures-1, 4), 10*n.timing.hopeless)
+	}
+	pause = pause/2 + rand.N(pause) //nolint:gosec // not a secret
+	s.Say("again in %.0f s (failure %d)", pause.Seconds(), failures)
+	if (hopeless || failures >= n.timing.patience) && n.first(stage) {
+		go n.rescue(ctx, fmt.Sprintf("%s failed; it is tried again meanwhile", stage))
+	}
+	select {
+	case <-time.After(pause):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// untrusted says whether a certificate was not good.
+func untrusted(err error) bool {
+	var c *tls.CertificateVerificationError
+	return errors.As(err, &c)
+}
+
+// first says whether a shell is to be opened for the stage: once each.
+func (n *node) first(stage bootstage.Stage) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.rescued[stage] || n.opts.Rescue == cmdline.RescueOff {
+		return false
+	}
+	n.rescued[stage] = true
+	return true
+}
