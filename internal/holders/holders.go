@@ -49,16 +49,7 @@ func Text(holders []string) string {
 // bounded runs a search and gives what it has found when it ends or the time is up.
 func bounded(search func(*list)) []string {
 	found := newList(limit)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		search(found)
-	}()
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
-	select {
-	case <-done:
-	case <-timer.C:
+	if !within(timeout, func() { search(found) }) {
 		found.add("the search took too long and was left: there may be more")
 	}
 	return found.close()

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,14 +51,38 @@ func stat(link string) (*unix.Statx_t, bool) {
 	return &st, err == nil
 }
 
+// mapsTimeout bounds how long it takes to look at what a process has mapped. The kernel holds a lock for that which one that waits in a
+// page fault, for storage that does not answer, may have.
+const mapsTimeout = 500 * time.Millisecond
+
+// within calls fn and waits for it, but not longer than d; what it still does then goes on. False when it was left.
+func within(d time.Duration, fn func()) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fn()
+	}()
+	late := time.NewTimer(d)
+	defer late.Stop()
+	select {
+	case <-done:
+		return true
+	case <-late.C:
+		return false
+	}
+}
+
 // searchProcesses reports every process that refers to something that matches.
 func searchProcesses(matches match, found *list) {
 	for _, pid := range pids() {
 		if found.stop() {
 			return
 		}
-		if !searchPlaces(pid, matches, found) && !searchFiles(pid, matches, found) {
-			searchMaps(pid, matches, found)
+		if searchPlaces(pid, matches, found) || searchFiles(pid, matches, found) {
+			continue
+		}
+		if !within(mapsTimeout, func() { searchMaps(pid, matches, found) }) {
+			found.add("perhaps %s, which cannot be looked at: it may wait for storage that does not answer", process(pid))
 		}
 	}
 }
