@@ -13,8 +13,9 @@ import (
 // remove takes down an object because its client asks for it. view is called, under the lock, while the object is still whole.
 //
 // Of what lies on network storage it answers within Config.AnswerTimeout, or, of a container that is given its grace and lies on nothing
-// dead, that long after the grace; of what lies on this node alone it may take as long as a creation. What is not down by then goes on in the background: the answer is a Timeout whose text begins with "stuck: ", and the object says the
-// same until it has gone. Busy in the kernel, it stays as it was. Any other failure leaves it undoing, and it is tried again.
+// dead, that long after the grace; of what lies on this node alone it may take Config.CreateTimeout longer. What is not down by then goes
+// on in the background: the answer is a Timeout whose text begins with "stuck: ", and the object says the same until it has gone. Busy in
+// the kernel, it stays as it was, unless something was aborted for it. Any other failure leaves it undoing, and it is tried again.
 //
 // With force, what does not answer below it is aborted (press). So is it when the object is being taken down already.
 func (c *Chain) remove(kind Kind, id int64, force bool, view func(*object)) error {
