@@ -82,7 +82,8 @@ func openChain(ctx context.Context, cfg config.Config, log *logrus.Logger, onSte
 	if err != nil {
 		return nil, err
 	}
-	d := drivers{cfg: cfg, dir: dir, helper: helper.New(shim), credentials: credential.Store{Dir: cfg.CredentialsDir}, log: log}
+	beside := helper.New(shim)
+	d := drivers{cfg: cfg, dir: dir, helper: beside, credentials: credential.Store{Dir: cfg.CredentialsDir, Helper: beside}, log: log}
 	attaches, mounts := d.attach(), d.mount(cas, chunkfs)
 	n := &node{background: append(closers(attaches), closers(mounts)...)}
 	n.Chain, err = chain.Open(ctx, chain.Config{
