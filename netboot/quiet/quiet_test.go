@@ -1,0 +1,34 @@
+package quiet
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestTheSameIsSaidOnceAMinute(t *testing.T) {
+	now := time.Unix(1000, 0)
+	q := New(func() time.Time { return now })
+	var said []int
+	say := func(more int) { said = append(said, more) }
+	for range 10 {
+		q.Do("a", say)
+	}
+	q.Do("b", say)
+	now = now.Add(quietTime)
+	q.Do("a", say)
+	if fmt.Sprint(said) != "[0 0 9]" {
+		t.Errorf("said were %v", said)
+	}
+}
+
+func TestInventedKeysAreBounded(t *testing.T) {
+	q := New(time.Now)
+	n := 0
+	for i := range 10 * maxQuiet {
+		q.Do(fmt.Sprintf("server %d", i), func(int) { n++ })
+	}
+	if n > maxQuiet+1 || len(q.said) > maxQuiet+1 {
+		t.Errorf("%d lines, %d keys", n, len(q.said))
+	}
+}

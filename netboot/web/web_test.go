@@ -1,0 +1,157 @@
+package web
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/windlass-hpc/windlass/internal/bootstage"
+	"github.com/windlass-hpc/windlass/netboot/config"
+	"github.com/windlass-hpc/windlass/netboot/nodes"
+	"github.com/windlass-hpc/windlass/netboot/publish"
+	"github.com/windlass-hpc/windlass/netboot/script"
+)
+
+type noMeter struct{}
+
+func (noMeter) Request(string, string, int, int64) {}
+func (noMeter) Reported(bootstage.Stage, bool)     {}
+
+func newServer(t testing.TB, more string) (*Server, *strings.Builder) {
+	t.Helper()
+	c, err := config.Parse("/n.yaml", []byte(`
+files: /
+groups: {a: {kernel: k}}
+nodes: [{name: n1, mac: "52:54:00:00:00:01", ip: 10.1.0.11, group: a}, {name: n2, mac: "52:54:00:00:00:02", group: a}]
+`+more))
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts, err := script.Compile(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	none, err := publish.New("", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := &strings.Builder{}
+	log := logrus.New()
+	log.SetOutput(said)
+	n1 := netip.MustParseAddr("10.1.0.11")
+	return New(Options{
+		Site: c, Scripts: scripts, Nodes: nodes.New([]nodes.Listed{{MAC: "52:54:00:00:00:01", Name: "n1", IP: n1}, {MAC: "52:54:00:00:00:02", Name: "n2"}}, nil),
+		Address: func(mac string) (netip.Addr, bool) { return n1, mac == "52:54:00:00:00:01" },
+		Owner:   func(a netip.Addr) (string, bool) { return "52:54:00:00:00:01", a == n1 },
+		Files:   none, Images: none, Programs: none, Log: log, Meter: noMeter{},
+	}), said
+}
+
+func (s *Server) ask(method, url, from, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, url, strings.NewReader(body))
+	r.RemoteAddr = from + ":4711"
+	w := httptest.NewRecorder()
+	s.Handler().ServeHTTP(w, r)
+	return w
+}
+
+func TestWhoMayAskForWhat(t *testing.T) {
+	const n1, n2 = "/boot/ipxe?mac=52:54:00:00:00:01", "/boot/ipxe?mac=52-54-00-00-00-02"
+	for _, c := range []struct {
+		more, url, from string
+		code            int
+	}{
+		{"", n1, "10.1.0.11", 200}, {"", n1, "10.1.0.12", 403}, {"", n1, "127.0.0.1", 200}, {"", n2, "10.1.0.11", 403}, {"", n2, "10.1.0.12", 200},
+		{"", "/boot/ipxe?mac=52:54:00:00:00:03", "10.1.0.12", 404}, {"http: {check_source: false}\n", n1, "10.1.0.12", 200},
+		{"", "/nodes", "10.1.0.12", 200}, {"http: {status_from: [10.1.0.12/32]}\n", "/nodes", "10.1.0.12", 200},
+		{"http: {status_from: [10.1.0.12/32]}\n", "/nodes", "10.1.0.13", 403}, {"http: {status_from: [10.1.0.12/32]}\n", "/events", "127.0.0.1", 200},
+		{"http: {status_from: [10.1.0.12/32]}\n", "/healthz", "10.1.0.13", 200},
+	} {
+		s, _ := newServer(t, c.more)
+		if w := s.ask("GET", c.url, c.from, ""); w.Code != c.code {
+			t.Errorf("%s%s from %s: %d %s", c.more, c.url, c.from, w.Code, w.Body)
+		}
+	}
+}
+
+func TestReportsAreCountedAgainstWhoSendsThem(t *testing.T) {
+	s, said := newServer(t, "")
+	var throttled int
+	for range 10 * reportBurst {
+		if w := s.ask("POST", "/report", "10.1.0.66", "{}"); w.Code == http.StatusTooManyRequests {
+			throttled++
+		}
+	}
+	if throttled < 5*reportBurst {
+		t.Errorf("of %d reports %d were refused as too many", 10*reportBurst, throttled)
+	}
+	if n := strings.Count(said.String(), "\n"); n > 3 {
+		t.Errorf("that made %d lines", n)
+	}
+	if w := s.ask("POST", "/report", "10.1.0.11", `{"mac":"52:54:00:00:00:01","stage":"init"}`); w.Code != 204 {
+		t.Errorf("another node is refused too: %d %s", w.Code, w.Body)
+	}
+	for i := range 3 * maxSources {
+		s.rates.allow(netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)}))
+	}
+	if n := len(s.rates.by); n > maxSources {
+		t.Errorf("%d addresses are remembered", n)
+	}
+}
+
+func TestErrorsAreJSON(t *testing.T) {
+	s, _ := newServer(t, "")
+	var body struct{ Kind, Error string }
+	w := s.ask("GET", "/files/.ssh/id", "10.1.0.11", "")
+	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != 403 || body.Kind != "forbidden" || body.Error == "" {
+		t.Errorf("%d %v %+v", w.Code, err, body)
+	}
+}
+
+// A node that does not read is cut off: this asks that a deadline is set, by a connection whose writes fail after it.
+func TestASlowNodeIsCutOff(t *testing.T) {
+	s, _ := newServer(t, "")
+	s.o.Now = func() time.Time { return time.Now().Add(-2 * slack) } // the deadline has passed already
+	h := httptest.NewServer(s.Handler())
+	defer h.Close()
+	resp, err := http.Get(h.URL + "/nodes")
+	if err == nil {
+		_, err = io.ReadAll(resp.Body)
+		resp.Body.Close()
+	}
+	if err == nil {
+		t.Error("nothing was cut off")
+	}
+}
+
+func FuzzRequest(f *testing.F) {
+	f.Add("/boot/ipxe", "mac=52:54:00:00:00:01", "")
+	f.Add("/report", "", `{"mac":"52:54:00:00:00:01","stage":"init","message":"x"}`)
+	f.Add("/files/../x", "a=%zz", "")
+	f.Add("/nodes", "format=table", "")
+	s, _ := newServer(f, "")
+	s.o.Log.(*logrus.Logger).SetOutput(io.Discard)
+	h := s.Handler()
+	f.Fuzz(func(t *testing.T, path, query, body string) {
+		for _, method := range []string{http.MethodGet, http.MethodPost} {
+			r := httptest.NewRequest(method, "/", strings.NewReader(body))
+			r.URL.Path, r.URL.RawQuery = "/"+strings.TrimPrefix(path, "/"), query
+			r.RemoteAddr = "10.1.0.11:4711"
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code >= 500 {
+				t.Errorf("%s %q?%q: %d %s", method, path, query, w.Code, w.Body)
+			}
+			if strings.Contains(w.Body.String(), "#!ipxe") && strings.Count(w.Body.String(), "\n") != 10 {
+				t.Errorf("a line more in the script: %s", w.Body)
+			}
+		}
+	})
+}
