@@ -54,6 +54,9 @@ func unmountOne(ctx context.Context, target string) error {
 			return wrap(err, "unmount %s", target)
 		}
 		if err := patience(ctx, target, deadline, pause); err != nil {
+			if ctx.Err() == nil && unmountIn(ctx, target) == nil { // who held it went while it was looked for
+				return nil
+			}
 			return err
 		}
 	}
