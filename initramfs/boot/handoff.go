@@ -48,11 +48,10 @@ func (n *node) switchRoot(h *journal.Stage, m *models.Mount) error {
 	n.flush()
 	n.stopDaemon()
 	_ = os.Rename(rundir.Default+"/records", rundir.Default+"/records.boot")
-	if err := root.Switch(m.Mountpoint, init); err != nil {
-		n.j.Say(bootstage.Handoff, "%v: the node starts anew", err)
-		n.finish("reboot")
-	}
-	return nil
+	err = root.Switch(m.Mountpoint, init) // it only comes back when it failed, and then there is no way back
+	n.j.Say(bootstage.Handoff, "%v: the node starts anew", err)
+	n.finish("reboot")
+	return err
 }
 
 // kexec starts the image's own kernel, with the command line of this one.

@@ -99,10 +99,7 @@ func hop() string {
 	if !filepath.IsAbs(self) {
 		self = "/" + self
 	}
-	if err = root.Hop(self, os.Args, append(os.Environ(), hopped+"="+moved)); err == nil {
-		return "it came back"
-	}
-	return err.Error()
+	return root.Hop(self, os.Args, append(os.Environ(), hopped+"="+moved)).Error()
 }
 
 // given is what the kernel gave to its first process: words of its command line that it did not know.

@@ -1,0 +1,243 @@
+package boot
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/initramfs/boot/api"
+	"github.com/windlass-hpc/windlass/initramfs/boot/journal"
+	"github.com/windlass-hpc/windlass/internal/fetch"
+	"github.com/windlass-hpc/windlass/swagger/models"
+)
+
+// fakeDaemon answers as the daemon does, and fails as it is told.
+type fakeDaemon struct {
+	mu      sync.Mutex
+	fail    []int // statuses of the next creations; -1 raises the container and breaks the connection
+	there   []*models.Container
+	created int
+	deleted int
+	ended   chan struct{}
+}
+
+func (d *fakeDaemon) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	answer := func(status int, v any) {
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(v)
+	}
+	refuse := func(status int, kind, text string) { answer(status, models.Error{Kind: kind, Message: &text}) }
+	switch path := strings.TrimPrefix(r.URL.Path, "/imageapi/v1"); {
+	case r.Method == http.MethodPost && path == "/container":
+		var c models.Container
+		if err := json.NewDecoder(r.Body).Decode(&c); err != nil {
+			refuse(400, "invalid", err.Error())
+			return
+		}
+		d.created++
+		status := 201
+		if len(d.fail) > 0 {
+			status, d.fail = d.fail[0], d.fail[1:]
+		}
+		if status == 502 {
+			refuse(502, "backend", "read http://h/image: the server is gone")
+			return
+		}
+		if status == 400 {
+			refuse(400, "invalid", "mount: it cannot be")
+			return
+		}
+		c.ID, c.Pid, c.State = models.ID(d.created), 77, models.ContainerStateRunning
+		d.there = append(d.there, &c)
+		if status < 0 {
+			panic(http.ErrAbortHandler)
+		}
+		answer(201, c)
+	case r.Method == http.MethodGet && path == "/container":
+		answer(200, d.there)
+	case strings.HasSuffix(path, "/wait"):
+		if r.URL.Query().Get("condition") == "ended" {
+			d.mu.Unlock()
+			select {
+			case <-d.ended:
+			case <-r.Context().Done():
+			}
+			d.mu.Lock()
+			code := int64(3)
+			d.there[len(d.there)-1].ExitCode = &code
+		}
+		answer(200, d.there[len(d.there)-1])
+	case r.Method == http.MethodDelete:
+		d.deleted++
+		d.there = nil
+		answer(200, struct{}{})
+	default:
+		refuse(404, "not_found", path)
+	}
+}
+
+// text may be written and read at once.
+type text struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (t *text) Write(p []byte) (int, error) { t.mu.Lock(); defer t.mu.Unlock(); return t.b.Write(p) }
+func (t *text) String() string              { t.mu.Lock(); defer t.mu.Unlock(); return t.b.String() }
+
+// newNode is an init whose daemon is d, with a command line.
+func newNode(t *testing.T, d *fakeDaemon, line string) (*node, *text) {
+	t.Helper()
+	d.ended = make(chan struct{})
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(d)
+	s.Listener.Close()
+	s.Listener = l
+	s.Start()
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	out := &text{}
+	n := newInit("test", line, nil, journal.New(out), journal.NewConsole(out))
+	n.api = api.New(socket)
+	n.fetch = fetch.New(fetch.Config{Timing: fetch.Timing{Pause: time.Millisecond, Longest: time.Millisecond, Tries: 2}})
+	n.timing = timing{pause: 5 * time.Millisecond, longest: 20 * time.Millisecond, hopeless: 10 * time.Millisecond, patience: 3}
+	close(n.up)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("it said:\n%s", out)
+		}
+	})
+	return n, out
+}
+
+// web serves a definition after some failures.
+func web(t *testing.T, failures ...int) string {
+	var mu sync.Mutex
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(failures) > 0 {
+			w.WriteHeader(failures[0])
+			failures = failures[1:]
+			return
+		}
+		fmt.Fprint(w, `{"name":"box","command":"/sbin/init","mount":{"id":1}}`)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL + "/box.json"
+}
+
+func within(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !so(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+	}
+}
+
+func TestTheContainerComesInTheEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		web, daemon []int
+		said        []string
+		created     int
+	}{
+		"at once":              {nil, nil, []string{"image: definition", "container: box runs, process 77", "running: box is ready"}, 1},
+		"the web server fails": {[]int{500, 500, 500, 404, 503}, nil, []string{"image: failed", "500", "404", "again in", "running: box is ready"}, 1},
+		"the daemon refuses":   {nil, []int{502, 400, 502}, []string{"container: failed: read http://h/image: the server is gone", "mount: it cannot be", "running: box is ready"}, 4},
+		"the answer is lost":   {nil, []int{-1}, []string{"the daemon does not answer", "running: box is ready"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := &fakeDaemon{fail: c.daemon}
+			n, out := newNode(t, d, "windlass.rescue=off windlass.container="+web(t, c.web...))
+			n.image(t.Context())
+			for _, want := range c.said {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("%q was not said", want)
+				}
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if d.created != c.created || len(d.there) != 1 {
+				t.Errorf("created %d times, want %d; %d are there", d.created, c.created, len(d.there))
+			}
+		})
+	}
+}
+
+func TestAWrongDigestIsRefused(t *testing.T) {
+	d := &fakeDaemon{}
+	n, out := newNode(t, d, "windlass.rescue=off windlass.container="+web(t)+" windlass.container.digest=sha256:"+strings.Repeat("0", 64))
+	go n.image(t.Context())
+	within(t, "it is tried again", func() bool { return strings.Contains(out.String(), "(failure 3)") })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.created > 0 || !strings.Contains(out.String(), "has the digest sha256:") {
+		t.Errorf("created %d", d.created)
+	}
+}
+
+func TestTheEndOfTheContainerIsTold(t *testing.T) {
+	d := &fakeDaemon{}
+	n, out := newNode(t, d, "windlass.rescue=off windlass.container="+web(t))
+	n.image(t.Context())
+	close(d.ended)
+	within(t, "it is told", func() bool { return strings.Contains(out.String(), "box: it has ended with code 3") })
+}
+
+func TestWhatAnEarlierTryHasLeftIsTakenAway(t *testing.T) {
+	d := &fakeDaemon{there: []*models.Container{{ID: 9, State: models.ContainerStateDead, Labels: map[string]string{"windlass.boot": "yes"}}, {ID: 4}}}
+	n, _ := newNode(t, d, "windlass.rescue=off windlass.container="+web(t))
+	n.image(t.Context())
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.deleted != 1 || d.created != 1 {
+		t.Errorf("deleted %d, created %d", d.deleted, d.created)
+	}
+}
+
+func TestTheNextKernelGoesOnFromTheSameLine(t *testing.T) {
+	n, _ := newNode(t, &fakeDaemon{}, `BOOT_IMAGE=/k console=ttyS0 windlass.handoff=kexec windlass.container=http://h/ x="a b"`)
+	if got := n.nextLine(); got != `console=ttyS0 windlass.container=http://h/ "x=a b"` {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestNamesAndSignals(t *testing.T) {
+	for arg0, want := range map[string]string{"/init": "init", "/sbin/init": "init", "/sbin/poweroff": "poweroff", "windlass": "", "/sbin/modprobe": "", "": ""} {
+		if got := Program(arg0); got != want {
+			t.Errorf("%q: %q", arg0, got)
+		}
+	}
+	for s, want := range map[unix.Signal]string{unix.SIGINT: "reboot", unix.SIGTERM: "reboot", unix.SIGUSR1: "halt", unix.SIGUSR2: "poweroff", unix.SIGPWR: "poweroff"} {
+		if got := ending(s); got != want {
+			t.Errorf("%v: %q", s, got)
+		}
+	}
+}
+
+func TestInitStartedByHandTouchesNothing(t *testing.T) {
+	var errs bytes.Buffer
+	if code := Main("init", "test", &errs); code != 2 || !strings.Contains(errs.String(), "touches nothing") {
+		t.Errorf("%d: %s", code, &errs)
+	}
+	errs.Reset()
+	if code := Main("poweroff", "test", &errs); code != 1 || !strings.Contains(errs.String(), "is not asked") {
+		t.Errorf("%d: %s", code, &errs)
+	}
+}

@@ -1,0 +1,291 @@
+//go:build guest
+
+package initboot
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/windlass-hpc/windlass/initramfs"
+	"github.com/windlass-hpc/windlass/initramfs/kmod"
+	"github.com/windlass-hpc/windlass/test/vm"
+)
+
+// patience is for a machine on which much else runs.
+const patience = 4 * time.Minute
+
+// node is a guest.
+type node struct {
+	t       *testing.T
+	in      io.Writer
+	api     string // where its API can be reached
+	exited  chan struct{}
+	mu      sync.Mutex
+	console bytes.Buffer
+	more    chan struct{} // closed when there is more
+}
+
+// origin is the web server that the nodes boot from; it stands at 10.0.2.2 for them.
+type origin struct {
+	url string
+
+	mu      sync.Mutex
+	files   map[string]func(w http.ResponseWriter, r *http.Request)
+	reports []report
+}
+
+type report struct {
+	MAC, Host, Stage, State, Message, Error string
+}
+
+func newOrigin(t *testing.T) *origin {
+	o := &origin{files: map[string]func(http.ResponseWriter, *http.Request){}}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.url = fmt.Sprintf("http://10.0.2.2:%d", l.Addr().(*net.TCPAddr).Port)
+	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o.mu.Lock()
+		f := o.files[r.URL.Path]
+		o.mu.Unlock()
+		if f == nil {
+			http.NotFound(w, r)
+			return
+		}
+		f(w, r)
+	})}
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { s.Close() })
+	o.files["/report"] = func(_ http.ResponseWriter, r *http.Request) {
+		var one report
+		if err := json.NewDecoder(r.Body).Decode(&one); err != nil {
+			t.Error(err)
+		}
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.reports = append(o.reports, one)
+	}
+	return o
+}
+
+func (o *origin) set(path string, f func(http.ResponseWriter, *http.Request)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.files[path] = f
+}
+
+func (o *origin) text(path, text string) {
+	o.set(path, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) })
+}
+
+func (o *origin) file(path, file string) {
+	o.set(path, func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, file) })
+}
+
+// reported says whether a report of the kind has come.
+func (o *origin) reported(stage, state, text string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, r := range o.reports {
+		if r.Stage == stage && r.State == state && strings.Contains(r.Message+r.Error, text) && r.MAC == "52:54:00:12:34:56" {
+			return true
+		}
+	}
+	return false
+}
+
+// image builds the initramfs that all tests boot, with busybox as the shell.
+func image(t *testing.T) string {
+	t.Helper()
+	bin := t.TempDir()
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin+"/", "../../cmd/windlass", "../../cmd/windlass-shim")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	kernel := filepath.Join(vm.Cache(), "kernel")
+	p, err := initramfs.Prepare(t.Context(), initramfs.Options{Windlass: bin + "/windlass", Shim: bin + "/windlass-shim", Kernel: kernel + "/vmlinuz",
+		Modules: kernel, Preset: kmod.Minimal, Module: []string{"bonding", "8021q"}, Compress: initramfs.None,
+		Files: []initramfs.File{{From: "/bin/busybox", To: "bin/busybox"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "initramfs.img")
+	if _, err := p.Write(t.Context(), file, nil); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func freePort(t *testing.T) int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// boot starts a guest with the words on its command line.
+func boot(t *testing.T, initrd string, memory int, words ...string) *node {
+	t.Helper()
+	port := freePort(t)
+	line := "console=ttyS0 loglevel=4 panic=-1 no_timer_check cryptomgr.notests mitigations=off " + strings.Join(words, " ")
+	cmd := exec.Command("qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", fmt.Sprint(memory), "-nodefaults", "-no-reboot",
+		"-display", "none", "-serial", "stdio", "-kernel", filepath.Join(vm.Cache(), "kernel/vmlinuz"), "-initrd", initrd, "-append", line,
+		"-netdev", fmt.Sprintf("user,id=n0,hostfwd=tcp:127.0.0.1:%d-:8080", port), "-device", "virtio-net-pci,netdev=n0,romfile=,mac=52:54:00:12:34:56")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	n := &node{t: t, api: fmt.Sprintf("http://127.0.0.1:%d/imageapi/v1", port), exited: make(chan struct{}), more: make(chan struct{})}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.in = in
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("%v: install Debian's qemu-system-x86, as test/install.sh does", err)
+	}
+	go n.read(out)
+	go func() { <-n.exited }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-n.exited
+		_ = cmd.Wait()
+		if t.Failed() {
+			text := n.text()
+			t.Logf("the console:\n%s", text[max(0, len(text)-16<<10):])
+		}
+	})
+	return n
+}
+
+func (n *node) read(out io.Reader) {
+	defer close(n.exited)
+	r := bufio.NewReader(out)
+	buf := make([]byte, 4096)
+	for {
+		c, err := r.Read(buf)
+		n.mu.Lock()
+		n.console.Write(buf[:c])
+		close(n.more)
+		n.more = make(chan struct{})
+		n.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (n *node) text() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return strings.ReplaceAll(n.console.String(), "\r", "")
+}
+
+// await waits until the console shows all of the texts.
+func (n *node) await(texts ...string) {
+	n.t.Helper()
+	late := time.After(patience)
+	for {
+		n.mu.Lock()
+		more := n.more
+		n.mu.Unlock()
+		missing := ""
+		for _, text := range texts {
+			if !strings.Contains(n.text(), text) {
+				missing = text
+			}
+		}
+		if missing == "" {
+			return
+		}
+		select {
+		case <-more:
+		case <-n.exited:
+			if !strings.Contains(n.text(), missing) {
+				n.t.Fatalf("the guest has ended without %q", missing)
+			}
+		case <-late:
+			n.t.Fatalf("the console does not show %q", missing)
+		}
+	}
+}
+
+// types types a line on the console, as a person would.
+func (n *node) types(line string) {
+	n.t.Helper()
+	if _, err := io.WriteString(n.in, line+"\n"); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// ends waits until the guest has switched itself off or begins anew.
+func (n *node) ends() {
+	n.t.Helper()
+	select {
+	case <-n.exited:
+	case <-time.After(patience):
+		n.t.Fatal("the guest does not end")
+	}
+}
+
+// get asks the API of the node and gives the answer; what is not 200 is an error.
+func (n *node) get(path string) (string, error) { return n.send(http.MethodGet, path, "") }
+
+func (n *node) send(method, path, body string) (string, error) {
+	ctx, cancel := context.WithTimeout(n.t.Context(), 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, n.api+path, strings.NewReader(body))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", resp.Status, text)
+	}
+	return string(text), err
+}
+
+// within waits until something is so.
+func within(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !so(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not so: %s", what)
+		}
+	}
+}
+
+// squashfs makes an image of a directory.
+func squashfs(t *testing.T, dir string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "image.squashfs")
+	if out, err := exec.Command("mksquashfs", dir, file, "-quiet", "-no-progress").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return file
+}
