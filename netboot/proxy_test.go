@@ -18,12 +18,7 @@ func (n *node) proxyOffers(t *testing.T, offered string) {
 		dhcpv4.WithBroadcast(true)}
 	m, err := dhcpv4.NewDiscovery(n.hw, mods...)
 	must(t, err)
-	var conn *net.UDPConn
-	n.inside(t, func() (err error) {
-		conn, err = net.ListenUDP("udp4", &net.UDPAddr{Port: 68})
-		return err
-	})
-	defer conn.Close()
+	conn := n.port68(t)
 	offers := n.gather(t, conn, m, &net.UDPAddr{IP: net.IPv4bcast, Port: 67}, 2)
 	var ours, theirs *dhcpv4.DHCPv4
 	for _, o := range offers {
@@ -51,9 +46,6 @@ func (n *node) proxyOffers(t *testing.T, offered string) {
 // gather sends a message until count different servers or more answered it.
 func (n *node) gather(t *testing.T, conn *net.UDPConn, m *dhcpv4.DHCPv4, to *net.UDPAddr, count int) []*dhcpv4.DHCPv4 {
 	t.Helper()
-	raw, err := conn.SyscallConn()
-	must(t, err)
-	must(t, errors.Join(raw.Control(func(fd uintptr) { err = broadcast(int(fd)) }), err))
 	var got []*dhcpv4.DHCPv4
 	buf := make([]byte, 1500)
 	for range 10 {

@@ -307,6 +307,24 @@ func (n *node) inside(t *testing.T, fn func() error) {
 	must(t, <-done)
 }
 
-func broadcast(fd int) error {
-	return errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1), unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "eth0"))
+// port68 listens as a DHCP client that has no address yet, and can broadcast.
+func (n *node) port68(t *testing.T) *net.UDPConn {
+	t.Helper()
+	var conn *net.UDPConn
+	n.inside(t, func() error {
+		var err error
+		if conn, err = net.ListenUDP("udp4", &net.UDPAddr{Port: 68}); err != nil {
+			return err
+		}
+		raw, err := conn.SyscallConn()
+		if err != nil {
+			return err
+		}
+		control := raw.Control(func(fd uintptr) {
+			err = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1), unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "eth0"))
+		})
+		return errors.Join(control, err)
+	})
+	t.Cleanup(func() { conn.Close() })
+	return conn
 }
