@@ -13,15 +13,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/u-root/iscsinl"
 
@@ -47,7 +43,7 @@ var ErrClosed = errors.New("the iSCSI netlink socket is closed")
 type Kernel struct {
 	port    uint32
 	handle  uint64
-	sock    *os.File
+	sock    Socket
 	turn    chan struct{} // holds one element while nobody has a request under way
 	replies chan event
 	closed  chan struct{} // when the reader has ended
@@ -58,45 +54,28 @@ type Kernel struct {
 
 // Open opens the socket and starts the reader. Unsupported: the kernel has no iSCSI over TCP.
 func Open() (*Kernel, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ISCSI)
-	if errors.Is(err, unix.EPROTONOSUPPORT) {
-		return nil, unsupported(err)
-	}
+	sock, port, err := openSocket()
 	if err != nil {
-		return nil, os.NewSyscallError("open the iSCSI netlink socket", err)
+		return nil, err
 	}
-	sock := os.NewFile(uintptr(fd), "iSCSI netlink socket")
 	handle, err := transport()
-	var port uint32
-	if err == nil {
-		port, err = bind(fd)
-	}
 	if err != nil {
 		sock.Close()
 		return nil, err
 	}
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, inBuffer) != nil {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, inBuffer) // less than asked for will do
-	}
+	return Over(sock, port, handle), nil
+}
+
+// Over is Open on a socket that is open: port is its address, handle what the kernel calls its transport by. Tests have kernels of their
+// own by it.
+func Over(sock Socket, port uint32, handle uint64) *Kernel {
 	k := &Kernel{
 		port: port, handle: handle, sock: sock, turn: make(chan struct{}, 1), replies: make(chan event, 1), closed: make(chan struct{}),
 		listeners: map[uint32]*Session{},
 	}
 	k.turn <- struct{}{}
 	go k.read()
-	return k, nil
-}
-
-// bind gives the socket an address that it shares with no other, not even with one of a process before it: the kernel shows a session's
-// creator by it.
-func bind(fd int) (uint32, error) {
-	for try := 0; ; try++ {
-		port := minPort + rand.Uint32N(maxPort-minPort)
-		err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (group - 1), Pid: port})
-		if !errors.Is(err, unix.EADDRINUSE) || try == maxBinds {
-			return port, os.NewSyscallError("bind the iSCSI netlink socket", err)
-		}
-	}
+	return k
 }
 
 // Creator is what the kernel shows as the creator of this Kernel's sessions (iscsi_session/sessionN/creator).
@@ -162,15 +141,7 @@ func (k *Kernel) exchange(message []byte) (event, error) {
 	case <-k.replies: // that came too late for its request
 	default:
 	}
-	raw, err := k.sock.SyscallConn()
-	if err != nil {
-		return event{}, err
-	}
-	var sent error
-	err = raw.Control(func(fd uintptr) {
-		sent = ignoringEINTR(func() error { return unix.Sendto(int(fd), message, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}) })
-	})
-	if err = errors.Join(err, os.NewSyscallError("netlink", sent)); err != nil {
+	if err := k.sock.Send(message); err != nil {
 		return event{}, err
 	}
 	timer := time.NewTimer(replyWait)
@@ -185,13 +156,5 @@ func (k *Kernel) exchange(message []byte) (event, error) {
 		return event{}, ErrClosed
 	case <-timer.C:
 		return event{}, fault.New(fault.Timeout, "the kernel's answer has been lost")
-	}
-}
-
-func ignoringEINTR(fn func() error) error {
-	for {
-		if err := fn(); !errors.Is(err, syscall.EINTR) {
-			return err
-		}
 	}
 }

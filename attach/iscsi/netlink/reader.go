@@ -3,6 +3,7 @@ package netlink
 import (
 	"bytes"
 	"errors"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -14,31 +15,19 @@ import (
 // read takes in everything until the socket is closed.
 func (k *Kernel) read() {
 	defer close(k.closed)
-	raw, err := k.sock.SyscallConn()
-	if err != nil {
-		return
-	}
 	b := make([]byte, datagram)
 	for {
-		var n int
-		var from unix.Sockaddr
-		var got error
-		err := raw.Read(func(fd uintptr) bool {
-			n, from, got = unix.Recvfrom(int(fd), b, 0)
-			return !errors.Is(got, unix.EAGAIN)
-		})
+		n, fromKernel, err := k.sock.Receive(b)
 		switch {
-		case err != nil:
-			return // closed
-		case errors.Is(got, unix.EINTR):
-		case errors.Is(got, unix.ENOBUFS):
-			k.resync()
-		case got != nil:
+		case errors.Is(err, os.ErrClosed):
 			return
-		default:
-			if sender, ok := from.(*unix.SockaddrNetlink); ok && sender.Pid == 0 { // the kernel, and nobody who makes believe
-				k.take(bytes.Clone(b[:n]))
-			}
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.ENOBUFS):
+			k.resync()
+		case err != nil:
+			return
+		case fromKernel: // and nobody who makes believe
+			k.take(bytes.Clone(b[:n]))
 		}
 	}
 }
