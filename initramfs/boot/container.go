@@ -121,6 +121,10 @@ func (n *node) follow(ctx context.Context, c *models.Container) {
 	if ctx.Err() != nil {
 		return
 	}
+	if fault.Is(err, fault.NotFound) {
+		n.j.Say(bootstage.Running, "%s was deleted; the daemon waits for orders", called(c))
+		return
+	}
 	s := n.j.Begin(bootstage.Running)
 	if err != nil {
 		s.Failed(err)

@@ -165,7 +165,7 @@ func digest(t *testing.T, initrd string) {
 	o.text("/box.json", right)
 	n.await("running: box is ready")
 	n.types("/bin/windlass logs box; /bin/windlass rm --force box")
-	n.await("box begins\n", "deleted container", "it has ended")
+	n.await("box begins\n", "deleted container", "box was deleted")
 	n.types("/sbin/reboot")
 	n.await("init: reboot\n")
 	n.ends()

@@ -91,12 +91,14 @@ func (r *Reporter) run(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	for {
+	for well := true; ; {
 		select {
 		case m := <-r.queue:
-			if err := r.post(ctx, m); err != nil && ctx.Err() == nil {
-				r.failed(err)
+			err := r.post(ctx, m)
+			if err != nil && ctx.Err() == nil && well {
+				r.failed(err) // once, until it goes again
 			}
+			well = err == nil
 			r.left.Done()
 		case <-ctx.Done():
 			return

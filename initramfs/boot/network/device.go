@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -175,7 +176,7 @@ func (d *device) router(ctx context.Context) {
 	s := d.settings(d.global)
 	d.mu.Unlock()
 	s.From = "a router"
-	d.net.add(d, "ra", s, d.spec.Method == cmdline.Auto)
+	d.net.add(d, "ra", s, laterIf(d.spec.Method == cmdline.Auto))
 }
 
 // settings is what the command line says of the device, with an address.
@@ -199,7 +200,16 @@ func (d *device) static() {
 	}
 	s := d.settings(d.spec.Addresses[0])
 	s.From = "the command line"
-	d.net.add(d, "static", s, false)
+	e := atOnce
+	if len(d.spec.Gateways) == 0 && slices.ContainsFunc(d.net.cfg.Links, leads) {
+		e = never
+	}
+	d.net.add(d, "static", s, e)
+}
+
+// leads says whether a device will lead out of its own network.
+func leads(l cmdline.Link) bool {
+	return len(l.Gateways) > 0 || l.Method != cmdline.Static && l.Method != cmdline.None
 }
 
 func (d *device) tell(err error) {

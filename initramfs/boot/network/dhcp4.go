@@ -138,7 +138,7 @@ func (d *device) apply4(l lease4) {
 	for _, r := range l.routes {
 		d.tell(d.setRoute(r.To, r.Via))
 	}
-	d.net.add(d, "dhcp4", l.Settings, false)
+	d.net.add(d, "dhcp4", l.Settings, atOnce)
 }
 
 func wrap(what string, err error) error {

@@ -152,7 +152,7 @@ func (d *device) apply6(p netip.Prefix, reply *dhcpv6.Message) {
 	for _, t := range addresses(reply.Options.NTPServers()) {
 		s.NTP = append(s.NTP, t.String())
 	}
-	d.net.add(d, "dhcp6", s, d.spec.Method == cmdline.Auto)
+	d.net.add(d, "dhcp6", s, laterIf(d.spec.Method == cmdline.Auto))
 }
 
 // renew6 asks the server for more time, RFC 8415, 18.2.4.

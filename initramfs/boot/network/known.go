@@ -13,9 +13,17 @@ import (
 // maxServers is how many name servers a resolver asks, and how many of anything are believed.
 const maxServers = 3
 
-// add takes what a device got. When it may not be enough, as an IPv6 address beside which one of IPv4 may come, it is waited for a while
-// before the boot goes on with it.
-func (n *Network) add(d *device, source string, s Settings, wait bool) {
+// enough says how a boot goes on with what a device got.
+type enough int
+
+const (
+	atOnce enough = iota
+	later         // something better may come, as an IPv4 address beside one of IPv6: it is waited for a while
+	never         // it leads nowhere, and there are other devices that do
+)
+
+// add takes what a device got.
+func (n *Network) add(d *device, source string, s Settings, e enough) {
 	key := d.name + " " + source
 	n.mu.Lock()
 	old, had := n.known[key]
@@ -31,11 +39,20 @@ func (n *Network) add(d *device, source string, s Settings, wait bool) {
 	if !had || old.Address != s.Address {
 		d.say("%s from %s", s.Address, s.From)
 	}
-	if wait {
+	switch e {
+	case atOnce:
+		n.goOn(key)
+	case later:
 		time.AfterFunc(n.cfg.Timing.IPv4, func() { n.goOn(key) })
-		return
 	}
-	n.goOn(key)
+}
+
+// laterIf says that an address may be followed by a better one.
+func laterIf(so bool) enough {
+	if so {
+		return later
+	}
+	return atOnce
 }
 
 // goOn lets the boot go on.

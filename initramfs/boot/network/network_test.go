@@ -216,3 +216,15 @@ func TestTheNameIsTold(t *testing.T) {
 		t.Errorf("MAC %s, not that of the boot loader", n.MAC())
 	}
 }
+
+func TestADeviceThatLeadsNowhereIsNotEnough(t *testing.T) {
+	f := newFar(t)
+	f.wire(t, "eth17")
+	f.wire(t, "eth18")
+	n, _, _ := start(t, "windlass.net=eth17,10.7.0.2/24 windlass.net=eth18,dhcp")
+	within(t, "the first has its address", func() bool { return has("eth17", "10.7.0.2/24") })
+	f.serve(t, "feth18", "10.77.0.1", "10.77.0.9")
+	if s := settings(t, n); s.Device != "eth18" {
+		t.Errorf("%+v", s)
+	}
+}

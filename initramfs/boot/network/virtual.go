@@ -25,10 +25,12 @@ func makeBond(l cmdline.Link) error {
 	return nil
 }
 
-// enslave makes the device part of a bond, for which it must be down; the bond brings it up.
+// enslave makes the device part of a bond, for which it must be down; the bond brings it up. Events come late: what l says may not be so
+// any more, and to take a device down that is part of the bond already would cut it off.
 func enslave(l netlink.Link, bond string) error {
-	if l.Attrs().MasterIndex > 0 {
-		return nil
+	l, err := netlink.LinkByIndex(l.Attrs().Index)
+	if err != nil || l.Attrs().MasterIndex > 0 {
+		return err
 	}
 	master, err := netlink.LinkByName(bond)
 	if err != nil {
