@@ -28,7 +28,7 @@ func (d *Driver) Attach(ctx context.Context, id attach.ID, spec *models.Attach, 
 		return attach.Device{}, err
 	}
 	w := wish(spec.Iscsi)
-	kernel, err := d.open()
+	kernel, err := d.open(ctx)
 	if err != nil {
 		return attach.Device{}, fmt.Errorf("attach %s: %w", w.target, err)
 	}

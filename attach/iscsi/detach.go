@@ -65,7 +65,7 @@ func (d *Driver) detach(ctx context.Context, id attach.ID, s session, force bool
 	if err != nil {
 		return err
 	}
-	kernel, err := d.open()
+	kernel, err := d.open(ctx)
 	if err != nil {
 		return err
 	}

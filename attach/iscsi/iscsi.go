@@ -45,6 +45,8 @@ type Driver struct {
 	sys     string // where sysfs is
 	running context.Context
 	stop    context.CancelFunc
+	connect func() (*netlink.Kernel, error)
+	turn    chan struct{} // holds one element while somebody connects
 
 	mu      sync.Mutex
 	kernel  *netlink.Kernel // nil until it is first wanted
@@ -66,7 +68,10 @@ func New(cfg Config) *Driver {
 		quiet.SetOutput(io.Discard)
 		cfg.Log = quiet
 	}
-	d := &Driver{cfg: cfg, sys: "/sys", keepers: map[attach.ID]*keeper{}, facts: map[attach.ID]fact{}}
+	d := &Driver{
+		cfg: cfg, sys: "/sys", connect: netlink.Open, turn: make(chan struct{}, 1),
+		keepers: map[attach.ID]*keeper{}, facts: map[attach.ID]fact{},
+	}
 	d.running, d.stop = context.WithCancel(context.Background())
 	return d
 }
@@ -90,23 +95,6 @@ func (d *Driver) Close() error {
 
 // Kind is the word for it on the wire.
 func (*Driver) Kind() string { return string(models.AttachKindIscsi) }
-
-// open gives the kernel's transport.
-func (d *Driver) open() (*netlink.Kernel, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.running.Err(); err != nil {
-		return nil, fmt.Errorf("the iSCSI driver has been closed: %w", err)
-	}
-	if d.kernel == nil {
-		k, err := netlink.Open()
-		if err != nil {
-			return nil, err
-		}
-		d.kernel = k
-	}
-	return d.kernel, nil
-}
 
 // name is what the session of an attachment is called in the kernel.
 func (d *Driver) name(id attach.ID) string {

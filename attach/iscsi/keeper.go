@@ -46,8 +46,8 @@ func (d *Driver) keep(k *keeper) {
 }
 
 // adopt keeps a session that is there already, unless it is kept.
-func (d *Driver) adopt(_ context.Context, id attach.ID, w wanted, s session) error {
-	kernel, err := d.open()
+func (d *Driver) adopt(ctx context.Context, id attach.ID, w wanted, s session) error {
+	kernel, err := d.open(ctx)
 	if err != nil {
 		return err
 	}

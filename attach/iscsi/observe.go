@@ -76,7 +76,7 @@ func (d *Driver) Abort(ctx context.Context, dev attach.Device) (aborted bool, er
 		if err := ctx.Err(); err != nil {
 			return aborted, err
 		}
-		kernel, err := d.open()
+		kernel, err := d.open(ctx)
 		if err != nil {
 			return aborted, err
 		}
@@ -97,7 +97,7 @@ func (d *Driver) abort(ctx context.Context, kernel *netlink.Kernel, s session) e
 
 // answers asks the target for a sign of life.
 func (d *Driver) answers(ctx context.Context, id attach.ID, s session) bool {
-	kernel, err := d.open()
+	kernel, err := d.open(ctx)
 	if err != nil {
 		return true // not known
 	}
