@@ -20,14 +20,7 @@ func (l *link) places(ctx context.Context, auth login.Auth) ([]login.Portal, err
 	if !w.discover {
 		return login.Resolve(ctx, w.place)
 	}
-	targets, err := login.Discover(ctx, w.place.Address(), w.initiator, auth)
-	if fault.Is(err, fault.Forbidden) && auth.CHAP != nil {
-		// Discovery and target may have secrets of their own; many hosts want none for discovery.
-		var open error
-		if targets, open = login.Discover(ctx, w.place.Address(), w.initiator, login.Auth{}); open == nil {
-			err = nil
-		}
-	}
+	targets, err := l.discover(ctx, auth)
 	if err != nil {
 		return nil, err
 	}
@@ -39,6 +32,28 @@ func (l *link) places(ctx context.Context, auth login.Auth) ([]login.Portal, err
 		names = append(names, t.Name)
 	}
 	return nil, unknown(w, names)
+}
+
+// authenticationFailed is the status by which a target refuses a user or a secret (RFC 7143, 11.13.5).
+const authenticationFailed = 0x0201
+
+// discover asks the host what targets there are. One that refuses our user is asked without: discovery and target may have secrets of
+// their own, and many hosts want none for discovery. But one that is to prove itself is believed nothing before it has.
+func (l *link) discover(ctx context.Context, auth login.Auth) ([]login.Target, error) {
+	address := l.wanted.place.Address()
+	targets, err := login.Discover(ctx, address, l.wanted.initiator, auth)
+	var status *login.StatusError
+	switch {
+	case err == nil:
+		return targets, nil
+	case auth.Mutual != nil && fault.Is(err, fault.Forbidden):
+		return nil, fault.Hintf(err, "mutual_chap holds for the discovery too: set it up for that at the host as well, or leave discover out")
+	case auth.CHAP != nil && auth.Mutual == nil && errors.As(err, &status) && status.Code() == authenticationFailed:
+		if targets, open := login.Discover(ctx, address, l.wanted.initiator, login.Auth{}); open == nil {
+			return targets, nil
+		}
+	}
+	return nil, err
 }
 
 // unknown is the error for a target that the host does not tell of.
