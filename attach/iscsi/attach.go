@@ -53,7 +53,7 @@ func (d *Driver) Attach(ctx context.Context, id attach.ID, spec *models.Attach, 
 	if err := ctx.Err(); err != nil {
 		return attach.Device{}, err
 	}
-	d.keep(&keeper{id: id, link: l})
+	d.keep(id, l)
 	return attach.Device{ID: id, Number: int64(l.session.ID), Path: found.path(), DevNum: found.devnum, ReadOnly: found.readOnly}, nil
 }
 

@@ -29,7 +29,11 @@ func (d *Driver) claim(ctx context.Context, s session, force bool) (claims []*os
 	if force {
 		deadline = time.Now().Add(forceUseWait)
 	}
-	for _, k := range s.disks() {
+	disks, err := s.disks()
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range disks {
 		f, err := claimDisk(ctx, k, deadline)
 		if f != nil {
 			claims = append(claims, f)

@@ -95,8 +95,19 @@ func (d *Driver) removeDisks(ctx context.Context, l *netlink.Session, s session,
 		if force {
 			enough = time.After(flushWait)
 		}
-		for pause := poll; len(s.units()) > 0; pause = min(2*pause, maxPoll) {
-			if now, ok := d.find(s.id); !ok || now.state != loggedIn {
+		for pause := poll; ; pause = min(2*pause, maxPoll) {
+			left, err := s.units()
+			if err != nil {
+				return err
+			}
+			if len(left) == 0 {
+				break
+			}
+			now, there, err := d.find(s.id)
+			if err != nil {
+				return err
+			}
+			if !there || now.state != loggedIn {
 				return nil
 			}
 			select {
@@ -117,8 +128,8 @@ func (d *Driver) removeDisks(ctx context.Context, l *netlink.Session, s session,
 }
 
 func names(s session) string {
-	disks := s.disks()
-	if len(disks) == 0 {
+	disks, err := s.disks()
+	if err != nil || len(disks) == 0 {
 		return "its disk"
 	}
 	return disks[0].path()
@@ -157,7 +168,11 @@ func (d *Driver) tearDown(ctx context.Context, l *netlink.Session) error {
 			return err
 		}
 		for pause := poll; ; pause = min(2*pause, maxPoll) {
-			if _, there := d.find(l.ID); !there && !exists(host) {
+			_, there, err := d.find(l.ID)
+			if err != nil {
+				return err
+			}
+			if !there && !exists(host) {
 				return nil
 			}
 			select {

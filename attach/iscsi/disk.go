@@ -65,18 +65,28 @@ func (l *link) scan(ctx context.Context) (disk, error) {
 		return disk{}, fmt.Errorf("have the kernel look for LUN %d: %w", l.wanted.lun, err)
 	}
 	for pause := poll; ; pause = min(2*pause, maxPoll) {
-		s, ok := l.driver.find(l.session.ID)
-		if !ok {
+		s, there, err := l.driver.find(l.session.ID)
+		if err != nil {
+			return disk{}, err
+		}
+		if !there {
 			return disk{}, fault.New(fault.Backend, "the session has gone while LUN %d was looked at", l.wanted.lun)
 		}
-		dir := s.unit(kernelLUN(l.wanted.lun))
+		dir, err := s.unit(kernelLUN(l.wanted.lun))
+		if err != nil {
+			return disk{}, err
+		}
 		if dir == "" {
 			return disk{}, l.noLUN(ctx)
 		}
 		if err := l.isDisk(dir); err != nil {
 			return disk{}, err
 		}
-		if k, ok := readDisk(dir); ok && exists(filepath.Join(dir, "block", k.name, schedulerFile)) {
+		k, ok, err := readDisk(dir)
+		if err != nil {
+			return disk{}, err
+		}
+		if ok && exists(filepath.Join(dir, "block", k.name, schedulerFile)) {
 			return k, nil
 		}
 		if err := after(ctx, pause); err != nil {
@@ -115,7 +125,10 @@ func (l *link) noLUN(ctx context.Context) error {
 
 // isDisk fails for a LUN that is something else.
 func (l *link) isDisk(dir string) error {
-	kind := attribute(dir, "type")
+	kind, err := attribute(dir, "type")
+	if err != nil {
+		return err
+	}
 	switch kind {
 	case "", "0", "5", "7", "14": // not told yet; disks, CDs, optical memory, simple disks
 		return nil
@@ -124,6 +137,6 @@ func (l *link) isDisk(dir string) error {
 	if what == "" {
 		what = "something else"
 	}
-	err := fault.New(fault.Invalid, "LUN %d of %s is no disk but %s (SCSI type %s)", l.wanted.lun, l.wanted.target, what, kind)
+	err = fault.New(fault.Invalid, "LUN %d of %s is no disk but %s (SCSI type %s)", l.wanted.lun, l.wanted.target, what, kind)
 	return fault.Hintf(err, "many targets have a controller as LUN 0 and disks from LUN 1 on")
 }

@@ -122,7 +122,10 @@ func (d *Driver) Probe(ctx context.Context, id attach.ID, spec *models.Attach) (
 		return attach.Device{}, attach.Gone, d.fulfil(id) // what a daemon promised that was killed before it did it
 	}
 	s := all[0]
-	dev := d.device(id, s)
+	dev, err := d.device(id, s)
+	if err != nil {
+		return attach.Device{}, attach.Gone, fmt.Errorf("probe iscsi %d: %w", id, err)
+	}
 	if len(all) > 1 || !s.complete || dev.Path == "" {
 		return dev, attach.Partial, nil
 	}
@@ -157,16 +160,21 @@ func (d *Driver) List(context.Context) ([]attach.Device, error) {
 				continue
 			}
 		}
-		ours = append(ours, d.device(id, s))
+		dev, err := d.device(id, s)
+		if err != nil {
+			return nil, fmt.Errorf("list iSCSI sessions: %w", err)
+		}
+		ours = append(ours, dev)
 	}
 	return ours, nil
 }
 
 // device describes what there is of an attachment. Path is empty where there is no disk.
-func (d *Driver) device(id attach.ID, s session) attach.Device {
+func (d *Driver) device(id attach.ID, s session) (attach.Device, error) {
 	dev := attach.Device{ID: id, Number: int64(s.id)}
-	if disks := s.disks(); len(disks) == 1 {
+	disks, err := s.disks()
+	if len(disks) == 1 {
 		dev.Path, dev.DevNum, dev.ReadOnly = disks[0].path(), disks[0].devnum, disks[0].readOnly
 	}
-	return dev
+	return dev, err
 }

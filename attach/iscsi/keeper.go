@@ -22,10 +22,12 @@ const (
 
 // keeper keeps one session logged in.
 type keeper struct {
-	id   attach.ID
-	link *link
-	stop context.CancelFunc
-	done chan struct{}
+	id    attach.ID
+	sid   uint32 // of the session
+	link  *link  // nobody's but run's
+	stop  context.CancelFunc
+	done  chan struct{}
+	looks chan struct{} // asks to look at the session
 
 	mu         sync.Mutex
 	portal     string
@@ -35,14 +37,20 @@ type keeper struct {
 	gone       bool      // the kernel has the session no more, and nobody has asked us to take it away
 }
 
-// keep has the session kept from now on.
-func (d *Driver) keep(k *keeper) {
+// keep has the session of a link kept from now on, unless somebody keeps it. Of another session of the same id nobody does any more.
+func (d *Driver) keep(id attach.ID, l *link) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	old := d.keepers[id]
+	if d.running.Err() != nil || old != nil && old.sid == l.session.ID && !old.ended() {
+		d.mu.Unlock()
+		return
+	}
 	ctx, stop := context.WithCancel(d.running)
-	k.stop, k.done, k.portal = stop, make(chan struct{}), k.link.portal.Address()
-	d.keepers[k.id] = k
-	go k.run(ctx)
+	k := &keeper{id: id, sid: l.session.ID, link: l, stop: stop, done: make(chan struct{}), looks: make(chan struct{}), portal: l.portal.Address()}
+	d.keepers[id] = k
+	delete(d.facts, id)
+	go k.run(ctx, old)
+	d.mu.Unlock()
 }
 
 // adopt keeps a session that is there already, unless it is kept.
@@ -51,17 +59,7 @@ func (d *Driver) adopt(ctx context.Context, id attach.ID, w wanted, s session) e
 	if err != nil {
 		return err
 	}
-	d.mu.Lock()
-	k := d.keepers[id]
-	d.mu.Unlock()
-	if k != nil && k.link.session.ID == s.id {
-		return nil
-	}
-	if k != nil {
-		d.forget(id)
-	}
-	l := &link{driver: d, id: id, wanted: w, kernel: kernel, session: kernel.Listen(s.id, s.host), bound: true, portal: s.place()}
-	d.keep(&keeper{id: id, link: l})
+	d.keep(id, &link{driver: d, id: id, wanted: w, kernel: kernel, session: kernel.Session(s.id, s.host), bound: true, portal: s.place()})
 	return nil
 }
 
@@ -72,30 +70,57 @@ func (d *Driver) forget(id attach.ID) {
 	delete(d.keepers, id)
 	delete(d.facts, id)
 	d.mu.Unlock()
+	k.end()
+}
+
+// end has the keeper end, if there is one, and waits for that.
+func (k *keeper) end() {
 	if k != nil {
 		k.stop()
 		<-k.done
 	}
 }
 
-func (k *keeper) run(ctx context.Context) {
+// ended says whether the keeper has come to its end: it was told to, or its session has gone.
+func (k *keeper) ended() bool {
+	select {
+	case <-k.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// look has the keeper look at its session now. It is back when that has begun, or the keeper has ended.
+func (k *keeper) look() {
+	select {
+	case k.looks <- struct{}{}:
+	case <-k.done:
+	}
+}
+
+// run is the keeper's goroutine. It begins when the keeper before it has ended.
+func (k *keeper) run(ctx context.Context, before *keeper) {
 	defer close(k.done)
+	before.end()
+	k.link.session.Listen()
 	defer k.link.session.Close()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {
-		s, there := k.link.driver.find(k.link.session.ID)
-		if !there {
+		s, there, err := k.link.driver.find(k.sid)
+		if err == nil && !there {
 			k.missing()
 			return
 		}
-		if s.state != loggedIn {
+		if err == nil && s.state != loggedIn {
 			k.recover(ctx, "the session is "+s.state)
 		}
 		select {
 		case why := <-k.link.session.Lost():
 			k.recover(ctx, why)
 		case <-k.link.session.Woken():
+		case <-k.looks:
 		case <-tick.C:
 		case <-ctx.Done():
 			return
@@ -119,7 +144,7 @@ func (k *keeper) recover(ctx context.Context, why string) {
 		if after(ctx, jitter(pause)) != nil {
 			return
 		}
-		if _, there := d.find(k.link.session.ID); !there {
+		if _, there, err := d.find(k.sid); err == nil && !there {
 			return
 		}
 		err := step.Do(ctx, "iscsi.recover", k.link.login)
@@ -162,7 +187,7 @@ func (k *keeper) trouble(now time.Time) string {
 	defer k.mu.Unlock()
 	if k.gone {
 		return fmt.Sprintf("session %d with %s has gone from the kernel, and its disk with it: somebody else has taken it away",
-			k.link.session.ID, k.link.wanted.target)
+			k.sid, k.link.wanted.target)
 	}
 	if k.lost.IsZero() {
 		return ""

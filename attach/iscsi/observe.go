@@ -33,7 +33,10 @@ func (d *Driver) Refresh(_ context.Context, ids []attach.ID) {
 		if k == nil || time.Since(known.at) < refreshEvery {
 			continue
 		}
-		s, there := d.find(k.link.session.ID)
+		s, there, err := d.find(k.sid)
+		if err != nil {
+			continue // not known: what was known holds
+		}
 		if !there {
 			s.state = "gone"
 		}
@@ -55,7 +58,7 @@ func (d *Driver) Observe(id attach.ID, a *models.Attach) {
 	}
 	part := *a.Iscsi
 	k.mu.Lock()
-	part.Session = &models.IscsiSession{ID: int64(k.link.session.ID), State: known.state, Portal: k.portal, Recoveries: k.recoveries}
+	part.Session = &models.IscsiSession{ID: int64(k.sid), State: known.state, Portal: k.portal, Recoveries: k.recoveries}
 	k.mu.Unlock()
 	a.Iscsi = &part
 	if text := k.trouble(time.Now()); text != "" && a.Error == "" {
@@ -106,7 +109,7 @@ func (d *Driver) answers(ctx context.Context, id attach.ID, s session) bool {
 	d.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
-	if k != nil && k.link.session.ID == s.id {
+	if k != nil && k.sid == s.id {
 		if k.trouble(time.Now()) != "" {
 			return false
 		}

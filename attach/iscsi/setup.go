@@ -40,7 +40,10 @@ func (l *link) setUp(ctx context.Context, k disk, readOnly bool) (disk, error) {
 	if err != nil {
 		return disk{}, fmt.Errorf("set up %s: %w", k.path(), err)
 	}
-	now, ok := readDisk(k.dir)
+	now, ok, err := readDisk(k.dir)
+	if err != nil {
+		return disk{}, err
+	}
 	if !ok {
 		return disk{}, fault.New(fault.Backend, "%s has gone while it was set up", k.path())
 	}
@@ -49,8 +52,8 @@ func (l *link) setUp(ctx context.Context, k disk, readOnly bool) (disk, error) {
 
 func (l *link) setDepth(ctx context.Context, k disk) error {
 	want := number(int(l.wanted.depth))
-	if attribute(k.dir, "queue_depth") == want {
-		return nil
+	if now, err := attribute(k.dir, "queue_depth"); err != nil || now == want {
+		return err
 	}
 	return l.driver.cfg.Helper.Write(ctx, filepath.Join(k.dir, "queue_depth"), []byte(want))
 }

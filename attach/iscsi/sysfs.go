@@ -32,13 +32,17 @@ const loggedIn = "LOGGED_IN"
 
 // sessions lists all that there are, by number.
 func (d *Driver) sessions() ([]session, error) {
-	dirs, err := filepath.Glob(filepath.Join(d.sys, "class/iscsi_session/session*"))
+	dirs, err := matching(filepath.Join(d.sys, "class/iscsi_session"), "session*")
 	if err != nil {
 		return nil, err
 	}
 	var all []session
 	for _, dir := range dirs {
-		if s, ok := readSession(dir); ok {
+		s, there, err := readSession(dir)
+		if err != nil {
+			return nil, err
+		}
+		if there {
 			all = append(all, s)
 		}
 	}
@@ -46,47 +50,82 @@ func (d *Driver) sessions() ([]session, error) {
 	return all, nil
 }
 
-// readSession reads a directory of class iscsi_session; false when it has gone.
-func readSession(dir string) (session, bool) {
+// readSession reads a directory of class iscsi_session; false when it has gone. That it could not be looked at is an error.
+func readSession(dir string) (session, bool, error) {
 	id, err := strconv.ParseUint(strings.TrimPrefix(filepath.Base(dir), "session"), 10, 32)
 	if err != nil {
-		return session{}, false
+		return session{}, false, nil
 	}
 	device, err := filepath.EvalSymlinks(filepath.Join(dir, "device")) // …/hostH/sessionN
+	if absent(err) {
+		return session{}, false, nil
+	}
 	if err != nil {
-		return session{}, false
+		return session{}, false, fmt.Errorf("look at iSCSI session %d: %w", id, err)
 	}
 	host, err := strconv.ParseUint(strings.TrimPrefix(filepath.Base(filepath.Dir(device)), "host"), 10, 32)
 	if err != nil {
-		return session{}, false
+		return session{}, false, nil
 	}
-	s := session{id: uint32(id), host: uint32(host), dir: device, name: attribute(dir, "ifacename"), target: attribute(dir, "targetname"), state: attribute(dir, "state")}
-	s.creator, _ = strconv.Atoi(attribute(dir, "creator"))
-	if s.state == "" {
-		return session{}, false
-	}
+	s := session{id: uint32(id), host: uint32(host), dir: device}
 	conn := filepath.Join(device, fmt.Sprintf("connection%d:0/iscsi_connection/connection%d:0", id, id))
-	if host := attribute(conn, "persistent_address"); host != "" {
-		s.complete, s.portal = true, joinPort(host, attribute(conn, "persistent_port"))
+	var creator, address, port string
+	for _, a := range []struct {
+		dir, name string
+		to        *string
+	}{
+		{dir, "ifacename", &s.name}, {dir, "targetname", &s.target}, {dir, "state", &s.state}, {dir, "creator", &creator},
+		{conn, "persistent_address", &address}, {conn, "persistent_port", &port},
+	} {
+		if *a.to, err = attribute(a.dir, a.name); err != nil {
+			return session{}, false, fmt.Errorf("look at iSCSI session %d: %w", id, err)
+		}
 	}
-	return s, true
+	s.creator, _ = strconv.Atoi(creator)
+	if address != "" {
+		s.complete, s.portal = true, joinPort(address, port)
+	}
+	return s, s.state != "", nil
 }
 
-// attribute reads a file of sysfs. What was never set reads as the C library says so, in one of its ways.
-func attribute(dir, name string) string {
+// attribute reads a file of sysfs. What is not there, or was never set, is empty; the C library has its ways to say the latter.
+func attribute(dir, name string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(dir, name))
-	if err != nil {
-		return ""
+	if absent(err) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ENOTCONN) {
+		return "", nil // the last three are a transport's that has no such thing
 	}
 	v := strings.TrimSpace(string(b))
-	if v == "(null)" || v == "<NULL>" {
-		return ""
+	if err != nil || v == "(null)" || v == "<NULL>" {
+		return "", err
 	}
-	return v
+	return v, nil
+}
+
+// absent says whether what was looked at is not there, or not any more.
+func absent(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOTDIR)
+}
+
+// matching lists what is in a directory, with the directory's name; nothing when that is not there.
+func matching(dir, pattern string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if absent(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, e := range entries {
+		if ok, _ := filepath.Match(pattern, e.Name()); ok {
+			all = append(all, filepath.Join(dir, e.Name()))
+		}
+	}
+	return all, nil
 }
 
 // find looks for a session by its number.
-func (d *Driver) find(id uint32) (session, bool) {
+func (d *Driver) find(id uint32) (session, bool, error) {
 	return readSession(filepath.Join(d.sys, "class/iscsi_session", fmt.Sprintf("session%d", id)))
 }
 
@@ -116,45 +155,71 @@ type disk struct {
 func (k disk) path() string { return "/dev/" + k.name }
 
 // units lists the directories of a session's SCSI devices, H:C:T:L.
-func (s session) units() []string {
-	dirs, _ := filepath.Glob(filepath.Join(s.dir, "target*", "*:*:*:*"))
-	return dirs
+func (s session) units() ([]string, error) {
+	targets, err := matching(s.dir, "target*")
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, t := range targets {
+		dirs, err := matching(t, "*:*:*:*")
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, dirs...)
+	}
+	return all, nil
 }
 
 // unit gives the directory of one LUN, "" when there is none.
-func (s session) unit(lun int) string {
-	for _, dir := range s.units() {
+func (s session) unit(lun int) (string, error) {
+	all, err := s.units()
+	for _, dir := range all {
 		if strings.HasSuffix(dir, ":"+strconv.Itoa(lun)) {
-			return dir
+			return dir, nil
 		}
 	}
-	return ""
+	return "", err
 }
 
 // disks lists a session's block devices.
-func (s session) disks() []disk {
+func (s session) disks() ([]disk, error) {
+	dirs, err := s.units()
+	if err != nil {
+		return nil, err
+	}
 	var all []disk
-	for _, dir := range s.units() {
-		if k, ok := readDisk(dir); ok {
+	for _, dir := range dirs {
+		k, there, err := readDisk(dir)
+		if err != nil {
+			return nil, err
+		}
+		if there {
 			all = append(all, k)
 		}
 	}
-	return all
+	return all, nil
 }
 
 // readDisk finds the block device of a SCSI device; false when it has none, or none yet.
-func readDisk(dir string) (disk, bool) {
-	found, _ := filepath.Glob(filepath.Join(dir, "block", "*"))
-	if len(found) != 1 {
-		return disk{}, false
+func readDisk(dir string) (disk, bool, error) {
+	found, err := matching(filepath.Join(dir, "block"), "*")
+	if err != nil || len(found) != 1 {
+		return disk{}, false, err
+	}
+	dev, err := attribute(found[0], "dev")
+	if err != nil {
+		return disk{}, false, err
+	}
+	ro, err := attribute(found[0], "ro")
+	if err != nil {
+		return disk{}, false, err
 	}
 	var major, minor uint32
-	if _, err := fmt.Sscanf(attribute(found[0], "dev"), "%d:%d", &major, &minor); err != nil {
-		return disk{}, false
+	if _, err := fmt.Sscanf(dev, "%d:%d", &major, &minor); err != nil {
+		return disk{}, false, nil
 	}
-	return disk{
-		name: filepath.Base(found[0]), dir: dir, devnum: unix.Mkdev(major, minor), readOnly: attribute(found[0], "ro") == "1",
-	}, true
+	return disk{name: filepath.Base(found[0]), dir: dir, devnum: unix.Mkdev(major, minor), readOnly: ro == "1"}, true, nil
 }
 
 func exists(path string) bool {

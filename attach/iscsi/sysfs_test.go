@@ -95,7 +95,7 @@ func TestSessionsAreFoundWithoutMemory(t *testing.T) {
 	if all, err := d.ours(8); err != nil || len(all) != 0 {
 		t.Errorf("after the promise was fulfilled: %+v, %v", all, err)
 	}
-	first, _ := d.find(1)
+	first, _, _ := d.find(1)
 	if got := first.place(); got != (login.Portal{Host: "fd99::1", Port: 3260}) {
 		t.Errorf("logged in at %+v", got)
 	}

@@ -37,13 +37,23 @@ const (
 	Recover   Stop = iscsinl.STOP_CONN_RECOVER // it is to come back: what waits goes on waiting
 )
 
-// Listen hears what becomes of a session that is there. One listens to a session at a time; Close ends it.
+// Session is for a session that is there. It hears nothing before Listen.
+func (k *Kernel) Session(id, host uint32) *Session {
+	return &Session{ID: id, Host: host, kernel: k, pdus: make(chan login.PDU, 16), lost: make(chan string, 1), woken: make(chan struct{}, 1)}
+}
+
+// Listen is Session, and listens.
 func (k *Kernel) Listen(id, host uint32) *Session {
-	s := &Session{ID: id, Host: host, kernel: k, pdus: make(chan login.PDU, 16), lost: make(chan string, 1), woken: make(chan struct{}, 1)}
-	k.mu.Lock()
-	k.listeners[id] = s
-	k.mu.Unlock()
+	s := k.Session(id, host)
+	s.Listen()
 	return s
+}
+
+// Listen hears what becomes of the session from now on. One listens to a session at a time, the last one; Close ends it.
+func (s *Session) Listen() {
+	s.kernel.mu.Lock()
+	defer s.kernel.mu.Unlock()
+	s.kernel.listeners[s.ID] = s
 }
 
 // Close stops listening. The session stays.
