@@ -2,24 +2,57 @@ package boot
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/initramfs/boot/api"
 	"github.com/windlass-hpc/windlass/initramfs/boot/journal"
+	"github.com/windlass-hpc/windlass/initramfs/boot/network"
+	"github.com/windlass-hpc/windlass/initramfs/boot/supervise"
+	"github.com/windlass-hpc/windlass/initramfs/cmdline"
 	"github.com/windlass-hpc/windlass/internal/fetch"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
+
+const insideVar = "WINDLASS_BOOT_TEST_INSIDE"
+
+// TestMain runs the tests in a network of their own, in a process that takes orphans, or is the network's process that one of them starts.
+func TestMain(m *testing.M) {
+	if Program(os.Args[0]) == networkProgram {
+		os.Exit(Main(networkProgram, "test", os.Stderr))
+	}
+	if os.Getenv(insideVar) != "" {
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			panic(err)
+		}
+		os.Exit(m.Run())
+	}
+	runtime.LockOSThread() // Pdeathsig looks at the thread
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0], cmd.Env = os.Args[0], append(os.Environ(), insideVar+"=yes")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
 
 // fakeDaemon answers as the daemon does, and fails as it is told.
 type fakeDaemon struct {
@@ -127,6 +160,7 @@ func newNode(t *testing.T, d *fakeDaemon, line string) (*node, *text) {
 
 // web serves a definition after some failures.
 func web(t *testing.T, failures ...int) string {
+	loopback(t)
 	var mu sync.Mutex
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		mu.Lock()
@@ -148,6 +182,58 @@ func within(t *testing.T, what string, so func() bool) {
 		if time.Now().After(end) {
 			t.Fatalf("not within 20 s: %s", what)
 		}
+	}
+}
+
+// loopback brings lo up, which the web servers of the tests are at.
+func loopback(t *testing.T) {
+	t.Helper()
+	lo, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(lo)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestTheNetworkOutlivesItsProcess(t *testing.T) {
+	v := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "near0"}, PeerName: "far0"}
+	if err := netlink.LinkAdd(v); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = netlink.LinkDel(v) })
+	far, err := netlink.LinkByName("far0")
+	if err == nil {
+		err = netlink.LinkSetUp(far)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	out := &text{}
+	o := cmdline.Parse("windlass.net=near0,10.9.9.1/24 windlass.hostname=n1", nil)
+	p := startNetwork(ctx, supervise.NewReaper(context.WithoutCancel(ctx)), network.Config{Links: o.Links}, func(f string, a ...any) { fmt.Fprintf(out, f+"\n", a...) })
+	t.Cleanup(func() { cancel(); <-p.done })
+	wait, done := context.WithTimeout(ctx, 20*time.Second)
+	defer done()
+	s, err := p.Wait(wait)
+	if err != nil || s.Address.String() != "10.9.9.1/24" || len(p.MAC()) != 6 {
+		t.Fatalf("%+v, %v, said:\n%s", s, err, out)
+	}
+	within(t, "it is told what it does", func() bool { return strings.Contains(out.String(), "near0: 10.9.9.1/24 from the command line") })
+	p.mu.Lock()
+	pid := p.pid
+	p.mu.Unlock()
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "it is started again", func() bool { return strings.Count(out.String(), "near0: 10.9.9.1/24 from the command line") == 2 })
+	if !strings.Contains(out.String(), "it was ended by SIGKILL; it is started again") {
+		t.Errorf("said:\n%s", out)
+	}
+	if r, err := netlink.RouteGet(net.IPv4(10, 9, 9, 2)); err != nil || len(r) == 0 {
+		t.Errorf("%v, %v", r, err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"time"
 
 	"github.com/windlass-hpc/windlass/initramfs/boot/supervise"
@@ -38,7 +39,7 @@ func (n *node) startDaemon(ctx context.Context) {
 	s := n.j.Begin(bootstage.Daemon)
 	failures := 0
 	n.daemon = &supervise.Daemon{
-		Reaper: n.reaper, Program: program, Args: n.daemonArgs, Env: environment(), Notify: stateDir + "/notify", Log: log,
+		Reaper: n.reaper, Program: self(), Args: n.daemonArgs, Env: environment(), Notify: stateDir + "/notify", Log: log,
 		Timing:  supervise.Timing{Pause: time.Second, Longest: 30 * time.Second, Steady: time.Minute, Grace: 15 * time.Second},
 		Started: func(int) {},
 		Ready: func(took time.Duration) {
@@ -65,6 +66,14 @@ func (n *node) startDaemon(ctx context.Context) {
 			s.Failed(err)
 		}
 	}()
+}
+
+// self is this program, which is the daemon too when it is called windlass.
+func self() string {
+	if path, err := os.Executable(); err == nil {
+		return path
+	}
+	return "/bin/windlass"
 }
 
 func (n *node) daemonArgs() []string {

@@ -47,6 +47,10 @@ func (n *node) switchRoot(h *journal.Stage, m *models.Mount) error {
 	h.Done("switch_root to %s of the image; the daemon ends", init)
 	n.flush()
 	n.stopDaemon()
+	n.cancel() // the shell, if there is one, and the network's process: they have no place in the image
+	if n.net != nil {
+		<-n.net.done
+	}
 	_ = os.Rename(rundir.Default+"/records", rundir.Default+"/records.boot")
 	err = root.Switch(m.Mountpoint, init) // it only comes back when it failed, and then there is no way back
 	n.j.Say(bootstage.Handoff, "%v: the node starts anew", err)

@@ -16,7 +16,6 @@ import (
 	"github.com/windlass-hpc/windlass/initramfs/boot/api"
 	"github.com/windlass-hpc/windlass/initramfs/boot/image"
 	"github.com/windlass-hpc/windlass/initramfs/boot/journal"
-	"github.com/windlass-hpc/windlass/initramfs/boot/network"
 	"github.com/windlass-hpc/windlass/initramfs/boot/supervise"
 	"github.com/windlass-hpc/windlass/initramfs/cmdline"
 	"github.com/windlass-hpc/windlass/internal/bootstage"
@@ -28,7 +27,6 @@ import (
 const (
 	logFile   = "/run/log/windlass.log"
 	stateDir  = "/run/windlass-init"
-	program   = "/bin/windlass"
 	logSize   = 1 << 20
 	userAgent = "windlass-init"
 )
@@ -49,8 +47,9 @@ type node struct {
 	timing  timing
 
 	mu         sync.Mutex
-	net        *network.Network
+	net        *networkProcess
 	hostname   string
+	cancel     context.CancelFunc // ends all stages, and what they have started but for the daemon
 	configPath string
 	rescued    map[bootstage.Stage]bool
 	shell      sync.Mutex // held while there is a shell on the console
@@ -112,6 +111,7 @@ func (n *node) began(s *journal.Stage) {
 func (n *node) live(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	n.cancel = cancel
 	n.reaper = supervise.NewReaper(context.WithoutCancel(ctx))
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF) // ctrl-alt-del is a signal from now on
 	signals := make(chan os.Signal, 4)

@@ -15,11 +15,11 @@ import (
 	"github.com/windlass-hpc/windlass/internal/bootstage"
 )
 
-// Program says which of the programs that are part of init a name stands for: init, poweroff, reboot, halt; "" is none. Nothing but the name
+// Program says which of the programs that are part of init a name stands for: init, its process for the network, poweroff, reboot, halt; "" is none. Nothing but the name
 // counts: words of the kernel's command line may come as arguments.
 func Program(arg0 string) string {
 	switch base := filepath.Base(arg0); base {
-	case "init", "poweroff", "reboot", "halt":
+	case "init", "poweroff", "reboot", "halt", networkProgram:
 		return base
 	}
 	return ""
@@ -27,7 +27,15 @@ func Program(arg0 string) string {
 
 // Main runs the program of the name and gives its exit code. As init it does not come back.
 func Main(program, version string, errs io.Writer) int {
-	if program != "init" {
+	switch program {
+	case "init":
+	case networkProgram:
+		if err := networkChild(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintf(errs, "%s: %v\n", program, err)
+			return 1
+		}
+		return 0
+	default:
 		return ask(program, errs)
 	}
 	if os.Getpid() != 1 {

@@ -59,7 +59,7 @@ func (n *node) modules(ctx context.Context) {
 // commands links the commands that end the node, where nobody else has put some.
 func (n *node) commands() {
 	for _, name := range []string{"poweroff", "reboot", "halt"} {
-		_ = os.Symlink(program, "/sbin/"+name) // there may be others
+		_ = os.Symlink(self(), "/sbin/"+name) // there may be others
 	}
 }
 
@@ -70,22 +70,14 @@ func (n *node) network(ctx context.Context) bool {
 		return true
 	}
 	s := n.j.Begin(bootstage.Network)
-	for failures := 1; ; failures++ {
-		net, err := network.Start(ctx, network.Config{Links: n.opts.Links, BootMAC: n.opts.BootMAC, Hostname: n.opts.Hostname,
-			Resolv: "/etc/resolv.conf", Say: s.Say})
-		if err == nil {
-			n.mu.Lock()
-			n.net = net
-			n.mu.Unlock()
-			break
-		}
-		if !n.again(ctx, bootstage.Network, s, failures, err) {
-			return false
-		}
-	}
+	net := startNetwork(ctx, n.reaper, network.Config{Links: n.opts.Links, BootMAC: n.opts.BootMAC, Hostname: n.opts.Hostname,
+		Resolv: "/etc/resolv.conf"}, s.Say)
+	n.mu.Lock()
+	n.net = net
+	n.mu.Unlock()
 	for wait := time.Minute; ; {
 		some, cancel := context.WithTimeout(ctx, wait)
-		got, err := n.net.Wait(some)
+		got, err := net.Wait(some)
 		cancel()
 		if err == nil {
 			n.name(got)

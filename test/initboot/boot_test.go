@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/windlass-hpc/windlass/initramfs"
 	"github.com/windlass-hpc/windlass/test/vm"
 )
 
@@ -49,12 +50,28 @@ func box(t *testing.T, init string, files map[string]string) string {
 // TestInit boots one guest after the other.
 func TestInit(t *testing.T) {
 	vm.Slot(t, vm.Config{})
-	initrd := image(t)
+	bin := programs(t)
+	initrd := image(t, bin)
 	for name, fn := range map[string]func(*testing.T, string){
 		"Debian": debian, "digest": digest, "switch_root": switchRoot, "kexec": kexec,
 	} {
 		t.Run(name, func(t *testing.T) { fn(t, initrd) })
 	}
+	t.Run("rescue", func(t *testing.T) { rescue(t, bin) })
+}
+
+// rescue boots with u-root's commands, and no modules: so there is no network either.
+func rescue(t *testing.T, bin string) {
+	initrd := image(t, bin, func(o *initramfs.Options) {
+		o.Rescue, o.RescueCache, o.Files = true, filepath.Join(vm.Cache(), "rescue"), nil
+		o.Modules, o.Preset, o.Module = "", "", nil
+	})
+	n := boot(t, initrd, 512, "windlass.rescue windlass.hostname=saved")
+	n.await("there are no modules for the running kernel", "A shell is on the console (/bin/sh)")
+	n.types("ls /bbin/ls && echo work''s")
+	n.await("works\n")
+	n.types("exit")
+	n.await("rescue: the shell ended with code 0", "network: there is no device that windlass.net fits")
 }
 
 // debian boots Debian with systemd, from a server that fails at first; its daemon is killed, and in the end it is switched off.

@@ -109,8 +109,8 @@ func (o *origin) reported(stage, state, text string) bool {
 	return false
 }
 
-// image builds the initramfs that all tests boot, with busybox as the shell.
-func image(t *testing.T) string {
+// programs builds windlass and its shim and gives their directory.
+func programs(t *testing.T) string {
 	t.Helper()
 	bin := t.TempDir()
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin+"/", "../../cmd/windlass", "../../cmd/windlass-shim")
@@ -118,10 +118,20 @@ func image(t *testing.T) string {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	return bin
+}
+
+// image builds the initramfs that most tests boot, with busybox as the shell.
+func image(t *testing.T, bin string, more ...func(*initramfs.Options)) string {
+	t.Helper()
 	kernel := filepath.Join(vm.Cache(), "kernel")
-	p, err := initramfs.Prepare(t.Context(), initramfs.Options{Windlass: bin + "/windlass", Shim: bin + "/windlass-shim", Kernel: kernel + "/vmlinuz",
+	o := initramfs.Options{Windlass: bin + "/windlass", Shim: bin + "/windlass-shim", Kernel: kernel + "/vmlinuz",
 		Modules: kernel, Preset: kmod.Minimal, Module: []string{"bonding", "8021q"}, Compress: initramfs.None,
-		Files: []initramfs.File{{From: "/bin/busybox", To: "bin/busybox"}}})
+		Files: []initramfs.File{{From: "/bin/busybox", To: "bin/busybox"}}}
+	for _, m := range more {
+		m(&o)
+	}
+	p, err := initramfs.Prepare(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,8 +57,9 @@ func Shown(url string) string {
 
 // Definition reads the definition of a container, in JSON or YAML. It is to run, it is marked, and gets the words of the command line that are
 // for it: as variable, and when it runs systemd as arguments, where systemd and cloud-init look for them in a container.
-func Definition(data []byte, words []string, line string) (*models.Container, error) {
-	c := &models.Container{}
+func Definition(data []byte, words []string, line string) (c *models.Container, err error) {
+	defer guard(&err)
+	c = &models.Container{}
 	if err := specfile.Decode("definition", data, c); err != nil {
 		return nil, fault.New(fault.Invalid, "%w", err)
 	}
@@ -87,11 +88,12 @@ func Definition(data []byte, words []string, line string) (*models.Container, er
 }
 
 // Keep writes the daemon's configuration into dir, once it is seen to be right, and gives its path.
-func Keep(dir string, data []byte) (string, error) {
+func Keep(dir string, data []byte) (path string, err error) {
+	defer guard(&err)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "windlass.yaml")
+	path = filepath.Join(dir, "windlass.yaml")
 	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
 		return "", err
 	}
@@ -99,6 +101,13 @@ func Keep(dir string, data []byte) (string, error) {
 		return "", fault.New(fault.Invalid, "the configuration is wrong: %w", err)
 	}
 	return path, os.Rename(path+".new", path)
+}
+
+// guard makes an error of a panic of a parser: this runs in the first process of a node, which must not end for what a server sends.
+func guard(err *error) {
+	if r := recover(); r != nil {
+		*err = fault.New(fault.Invalid, "what was fetched cannot be read: %v", r)
+	}
 }
 
 // Hopeless says whether trying again will not help as long as nobody changes what is asked for, or what lies there.

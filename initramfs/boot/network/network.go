@@ -26,7 +26,7 @@ type Config struct {
 	BootMAC  net.HardwareAddr
 	Resolv   string // file for the resolver, such as /etc/resolv.conf
 	// Say tells a line about a device.
-	Say func(format string, args ...any)
+	Say func(format string, args ...any) `json:"-"`
 	// Timing is for tests; zero fields get defaults.
 	Timing Timing
 }
