@@ -137,24 +137,25 @@ func (k *Kernel) ask(ctx context.Context, what string, message []byte, after fun
 
 // exchange is ask without waiting for a turn. The kernel carries out the request before the call that sends it returns.
 func (k *Kernel) exchange(message []byte) (event, error) {
-	select {
-	case <-k.replies: // that came too late for its request
-	default:
-	}
 	if err := k.sock.Send(message); err != nil {
 		return event{}, err
 	}
 	timer := time.NewTimer(replyWait)
 	defer timer.Stop()
-	select {
-	case e := <-k.replies:
-		if e.kind == iscsinl.ISCSI_KEVENT_IF_ERROR {
-			return event{}, e.errno
+	for {
+		select {
+		case e := <-k.replies:
+			switch {
+			case !e.answers(message): // but what somebody asked who has given up
+			case e.kind == iscsinl.ISCSI_KEVENT_IF_ERROR:
+				return event{}, e.errno
+			default:
+				return e, nil
+			}
+		case <-k.closed:
+			return event{}, ErrClosed
+		case <-timer.C:
+			return event{}, fault.New(fault.Timeout, "the kernel's answer has been lost")
 		}
-		return e, nil
-	case <-k.closed:
-		return event{}, ErrClosed
-	case <-timer.C:
-		return event{}, fault.New(fault.Timeout, "the kernel's answer has been lost")
 	}
 }

@@ -40,13 +40,25 @@ func (k *Kernel) take(b []byte) {
 	}
 	for _, e := range all {
 		if e.reply {
-			select {
-			case k.replies <- e:
-			default: // nobody asks: the asker has given up
-			}
+			k.answered(e)
 			continue
 		}
 		k.dispatch(e)
+	}
+}
+
+// answered hands on an answer. What lies there that nobody has taken is older, and of a request that was given up.
+func (k *Kernel) answered(e event) {
+	for {
+		select {
+		case k.replies <- e:
+			return
+		default:
+		}
+		select {
+		case <-k.replies:
+		default:
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package netlink
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -31,16 +32,25 @@ const (
 
 // event is a message without its netlink header.
 type event struct {
-	reply bool // it answers a request
-	kind  iscsinl.IscsiEvent
-	errno unix.Errno // of kind ISCSI_KEVENT_IF_ERROR
-	body  []byte     // the whole message, eventLen bytes at least
+	reply bool               // it answers a request
+	asked iscsinl.IscsiEvent // which request
+	kind  iscsinl.IscsiEvent // the same, or ISCSI_KEVENT_IF_ERROR; of no reply, what has happened
+	errno unix.Errno         // of kind ISCSI_KEVENT_IF_ERROR
+	body  []byte             // the whole message, eventLen bytes at least
 }
 
 func (e event) answer32(n int) uint32 { return binary.NativeEndian.Uint32(e.body[offAnswer+4*n:]) }
 
 // code is the answer where that is a number alone, as of bind and start: 0 or an error.
 func (e event) code() unix.Errno { return errno(int32(e.answer32(0))) }
+
+// answers says whether e is the answer to a request: the kernel sends the request back, with what it has to say put in. The first word of
+// what is asked is the number of the session, where there is one already.
+func (e event) answers(request []byte) bool {
+	asked := request[headerLen:]
+	return uint32(e.asked) == binary.NativeEndian.Uint32(asked[offType:]) && (e.kind == e.asked || e.kind == iscsinl.ISCSI_KEVENT_IF_ERROR) &&
+		bytes.Equal(e.body[offAsk:offAsk+4], asked[offAsk:offAsk+4])
+}
 
 // payload is what follows the message proper.
 func (e event) payload() []byte { return e.body[eventLen:] }
@@ -84,7 +94,10 @@ func parse(b []byte) ([]event, error) {
 		if len(body) < eventLen {
 			return all, fmt.Errorf("a message of %d bytes is shorter than an iSCSI event", len(body))
 		}
-		e := event{body: body, reply: kind >= uint16(iscsinl.UEVENT_BASE), kind: iscsinl.IscsiEvent(binary.NativeEndian.Uint32(body[offType:]))}
+		e := event{
+			body: body, reply: kind >= uint16(iscsinl.UEVENT_BASE), asked: iscsinl.IscsiEvent(kind),
+			kind: iscsinl.IscsiEvent(binary.NativeEndian.Uint32(body[offType:])),
+		}
 		if e.kind == iscsinl.ISCSI_KEVENT_IF_ERROR {
 			e.errno = errno(int32(binary.NativeEndian.Uint32(body[offError:])))
 		}

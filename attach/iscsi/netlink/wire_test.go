@@ -2,6 +2,7 @@ package netlink
 
 import (
 	"encoding/binary"
+	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -102,4 +103,49 @@ func FuzzTake(f *testing.F) {
 		k, _ := listening(1)
 		k.take(b)
 	})
+}
+
+// late is a Socket of a kernel that answers what was asked long ago before it answers.
+type late struct {
+	out    chan []byte
+	before [][]byte
+}
+
+func (l *late) Send(b []byte) error {
+	for _, m := range l.before {
+		l.out <- m
+	}
+	l.out <- b // what is asked comes back as the answer
+	return nil
+}
+
+func (l *late) Receive(b []byte) (int, bool, error) {
+	m, ok := <-l.out
+	if !ok {
+		return 0, false, os.ErrClosed
+	}
+	return copy(b, m), true, nil
+}
+
+func (l *late) Close() error { close(l.out); return nil }
+
+func TestAnswersOfOtherRequests(t *testing.T) {
+	asked := func(kind, answered iscsinl.IscsiEvent, sid, code uint32) []byte {
+		m := message(uint16(kind), answered, nil, code)
+		binary.NativeEndian.PutUint32(m[headerLen+offAsk:], sid)
+		return m
+	}
+	failed := asked(iscsinl.ISCSI_UEVENT_STOP_CONN, iscsinl.ISCSI_KEVENT_IF_ERROR, 1, 0)
+	binary.NativeEndian.PutUint32(failed[headerLen+offError:], uint32(unix.EIO))
+	k := Over(&late{out: make(chan []byte, 10), before: [][]byte{
+		asked(iscsinl.ISCSI_UEVENT_START_CONN, iscsinl.ISCSI_UEVENT_START_CONN, 2, uint32(unix.EIO)),           // of another session
+		asked(iscsinl.ISCSI_UEVENT_CREATE_SESSION, iscsinl.ISCSI_UEVENT_CREATE_SESSION, 1, uint32(unix.EPERM)), // of another kind
+		failed,
+	}}, minPort, 1)
+	defer k.Close()
+	for range 3 {
+		if err := k.Session(1, 101).Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
