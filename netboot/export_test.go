@@ -68,7 +68,7 @@ func TestDnsmasqDoesTheSameFromOurExport(t *testing.T) {
 	}
 	n1.address(t, "10.1.0.11")
 	script := n1.run(t, "curl", "-sf", "tftp://10.1.0.1/ipxe/01-52-54-00-00-00-01.ipxe")
-	if !strings.Contains(script, "kernel --name kernel "+webURL+"/files/linux/vmlinuz") {
+	if !strings.Contains(script, "kernel --name BOOT_IMAGE=vmlinuz "+webURL+"/files/linux/vmlinuz") {
 		t.Errorf("the script is\n%s", script)
 	}
 	to := filepath.Join(b.dir, "got")

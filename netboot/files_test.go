@@ -136,7 +136,7 @@ func TestANodeIsFollowedFromDHCPToRunning(t *testing.T) {
 		t.Errorf("after a lease without a boot: %+v", st)
 	}
 	script := n1.run(t, "curl", "-sf", webURL+"/boot/ipxe?mac=52:54:00:00:00:01")
-	if !strings.Contains(script, "kernel --name kernel http://10.1.0.1:8080/files/linux/vmlinuz initrd=initramfs0 console=ttyS0 windlass.container=http://10.1.0.1:8080/images/debian.yaml BOOTIF=01-52-54-00-00-00-01 windlass.report=http://10.1.0.1:8080/report") {
+	if !strings.Contains(script, "kernel --name BOOT_IMAGE=vmlinuz http://10.1.0.1:8080/files/linux/vmlinuz initrd=initramfs0 console=ttyS0 windlass.container=http://10.1.0.1:8080/images/debian.yaml BOOTIF=01-52-54-00-00-00-01 windlass.report=http://10.1.0.1:8080/report") {
 		t.Errorf("the script is\n%s", script)
 	}
 	n1.run(t, "curl", "-sf", "-o", "/dev/null", webURL+"/files/linux/vmlinuz")

@@ -78,7 +78,7 @@ func TestNetbootExport(t *testing.T) {
 	if err != nil || !strings.Contains(string(conf), "tftp-root="+to+"/tftp\n") {
 		t.Errorf("%v %s", err, conf)
 	}
-	if code, out, errs = local("netboot", "export", "-f", boots(t, ""), "--format", "ipxe", "--url", "http://head/boot"); code != 0 || !strings.Contains(out, "kernel --name kernel http://head/boot/files/vmlinuz console=ttyS0") {
+	if code, out, errs = local("netboot", "export", "-f", boots(t, ""), "--format", "ipxe", "--url", "http://head/boot"); code != 0 || !strings.Contains(out, "kernel --name BOOT_IMAGE=vmlinuz http://head/boot/files/vmlinuz console=ttyS0") {
 		t.Errorf("%d %s %s", code, out, errs)
 	}
 	if code, _, errs = local("netboot", "export", "-f", boots(t, ""), "--format", "pxelinux"); code != exitUsage || !strings.Contains(errs, "--url") {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"text/template"
@@ -81,7 +82,7 @@ func Compile(c *config.Config) (*Set, error) {
 
 // Layer is one part of an initramfs.
 type Layer struct {
-	Name string // as the kernel's initrd= calls it under EFI
+	Name string // as initrd= calls it under UEFI; a kernel's begins with BOOT_IMAGE=
 	Path string // below files
 	URL  string
 }
@@ -132,7 +133,8 @@ func (s *Set) boot(n config.Node, server string) (*Boot, error) {
 	maps.Copy(b.Params, g.Params)
 	maps.Copy(b.Params, n.Params)
 	if g.Kernel != "" {
-		b.Kernel = layer(server, "kernel", g.Kernel)
+		// UEFI's iPXE puts the name before the command line: as a setting that kernels know it is no word that init has to make sense of
+		b.Kernel = layer(server, "BOOT_IMAGE="+path.Base(g.Kernel), g.Kernel)
 	}
 	for i, p := range g.Initramfs {
 		b.Layers = append(b.Layers, layer(server, fmt.Sprintf("initramfs%d", i), p))

@@ -48,7 +48,7 @@ func TestScriptOfANode(t *testing.T) {
 echo windlass: n1 (52:54:00:aa:bb:01) boots as compute
 :again
 imgfree
-kernel --name kernel http://10.1.0.1:8080/files/linux/vmlinuz initrd=initramfs0 initrd=initramfs1 console=ttyS0 windlass.container=http://10.1.0.1:8080/images/compute.yaml role=worker rack=r7 BOOTIF=01-52-54-00-aa-bb-01 windlass.report=http://10.1.0.1:8080/report || goto failed
+kernel --name BOOT_IMAGE=vmlinuz http://10.1.0.1:8080/files/linux/vmlinuz initrd=initramfs0 initrd=initramfs1 console=ttyS0 windlass.container=http://10.1.0.1:8080/images/compute.yaml role=worker rack=r7 BOOTIF=01-52-54-00-aa-bb-01 windlass.report=http://10.1.0.1:8080/report || goto failed
 initrd --name initramfs0 http://10.1.0.1:8080/files/base.img || goto failed
 initrd --name initramfs1 http://10.1.0.1:8080/files/site.img || goto failed
 boot || goto failed
