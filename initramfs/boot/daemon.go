@@ -40,7 +40,7 @@ func (n *node) startDaemon(ctx context.Context) {
 	failures := 0
 	n.daemon = &supervise.Daemon{
 		Reaper: n.reaper, Program: self(), Args: n.daemonArgs, Env: environment(), Notify: stateDir + "/notify", Log: log,
-		Timing:  supervise.Timing{Pause: time.Second, Longest: 30 * time.Second, Steady: time.Minute, Grace: 15 * time.Second},
+		Timing:  supervise.Timing{Pause: time.Second, Longest: 30 * time.Second, Steady: time.Minute, Silence: 2 * time.Minute, Grace: 15 * time.Second},
 		Started: func(int) {},
 		Ready: func(took time.Duration) {
 			failures = 0

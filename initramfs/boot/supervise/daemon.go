@@ -1,16 +1,12 @@
 package supervise
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"os"
-	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -43,6 +39,7 @@ type Timing struct {
 	Pause   time.Duration // the first; doubles, with jitter
 	Longest time.Duration
 	Steady  time.Duration // after which it is taken to be well
+	Silence time.Duration // without a sign of life, once it has served, then it is killed; 0: it may be silent
 	Grace   time.Duration // between asking it to end and killing it
 }
 
@@ -58,11 +55,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer notify.Close()
-	ready := make(chan struct{}, 1)
-	go await(notify, ready)
+	signs := signs{ready: make(chan struct{}, 1), alive: make(chan struct{}, 1)}
+	go signs.read(notify)
 	for pause := d.Timing.Pause; ctx.Err() == nil; {
 		began := time.Now()
-		how := d.once(ctx, out, ready)
+		how := d.once(ctx, out, signs)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -81,19 +78,19 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 // once runs it until it ends, and says how.
-func (d *Daemon) once(ctx context.Context, out *os.File, ready chan struct{}) string {
+func (d *Daemon) once(ctx context.Context, out *os.File, signs signs) string {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return err.Error()
 	}
 	defer null.Close()
 	select {
-	case <-ready: // of an earlier life
+	case <-signs.ready: // of an earlier life
 	default:
 	}
 	began := time.Now()
 	p, err := d.Reaper.Start(d.Program, d.Args(), &os.ProcAttr{
-		Dir: "/", Env: append(d.Env, "NOTIFY_SOCKET="+d.Notify), Files: []*os.File{null, out, out},
+		Dir: "/", Env: d.environment(), Files: []*os.File{null, out, out},
 		Sys: &syscall.SysProcAttr{Setsid: true}, // the console's keys are not for it
 	})
 	if err != nil {
@@ -102,10 +99,20 @@ func (d *Daemon) once(ctx context.Context, out *os.File, ready chan struct{}) st
 	d.set(p)
 	defer d.set(nil)
 	d.Started(p.PID)
+	var silent <-chan time.Time // nil: it is not watched
 	for {
 		select {
-		case <-ready:
+		case <-signs.ready:
 			d.Ready(time.Since(began))
+			silent = d.watch()
+		case <-signs.alive:
+			if silent != nil {
+				silent = d.watch()
+			}
+		case <-silent:
+			p.Signal(unix.SIGKILL)
+			<-p.Done()
+			return fmt.Sprintf("has given no sign of life for %v, and was killed", d.Timing.Silence)
 		case <-p.Done():
 			return d.how(p)
 		case <-ctx.Done():
@@ -113,6 +120,22 @@ func (d *Daemon) once(ctx context.Context, out *os.File, ready chan struct{}) st
 			return d.how(p)
 		}
 	}
+}
+
+// watch gives what tells that the daemon was silent for too long.
+func (d *Daemon) watch() <-chan time.Time {
+	if d.Timing.Silence == 0 {
+		return nil
+	}
+	return time.After(d.Timing.Silence)
+}
+
+func (d *Daemon) environment() []string {
+	env := append(slices.Clip(d.Env), "NOTIFY_SOCKET="+d.Notify)
+	if d.Timing.Silence > 0 {
+		env = append(env, fmt.Sprintf("WATCHDOG_USEC=%d", d.Timing.Silence.Microseconds()))
+	}
+	return env
 }
 
 func (d *Daemon) set(p *Process) {
@@ -151,62 +174,4 @@ func (d *Daemon) end(p *Process) {
 		p.Signal(unix.SIGKILL)
 		<-p.Done()
 	}
-}
-
-// await reads what the daemon notifies, and passes on that it is ready; see sd_notify(3). All lives of the daemon share the socket.
-func await(notify *net.UnixConn, ready chan<- struct{}) {
-	buf := make([]byte, 4096)
-	for {
-		n, err := notify.Read(buf)
-		if err != nil {
-			return
-		}
-		for line := range strings.Lines(string(buf[:n])) {
-			if strings.TrimSpace(line) != "READY=1" {
-				continue
-			}
-			select {
-			case ready <- struct{}{}:
-			default:
-			}
-		}
-	}
-}
-
-func (d *Daemon) listen() (*net.UnixConn, error) {
-	if err := errors.Join(os.MkdirAll(filepath.Dir(d.Notify), 0o700), os.RemoveAll(d.Notify)); err != nil {
-		return nil, err
-	}
-	return net.ListenUnixgram("unixgram", &net.UnixAddr{Name: d.Notify, Net: "unixgram"})
-}
-
-// maxLine is how much of a line is kept together.
-const maxLine = 16 << 10
-
-// pipe gives what all lives of the daemon write to: it never ends, for what the daemon has left running may still hold it.
-func (d *Daemon) pipe() (*os.File, error) {
-	in, out, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	go func() {
-		defer in.Close()
-		r := bufio.NewReaderSize(in, maxLine)
-		for {
-			line, err := r.ReadSlice('\n')
-			if len(line) > 0 {
-				d.mu.Lock()
-				d.last = strings.TrimSpace(string(line[:min(len(line), 300)]))
-				d.mu.Unlock()
-				if line[len(line)-1] != '\n' {
-					line = append(line, '\n')
-				}
-				_, _ = d.Log.Write(line) // there is nobody to tell
-			}
-			if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-				return
-			}
-		}
-	}()
-	return out, nil
 }

@@ -60,6 +60,10 @@ func daemon() {
 		os.Exit(4)
 	}
 	fmt.Fprint(c, "STATUS=x\nREADY=1\n")
+	for os.Getenv("WATCHDOG_USEC") != "" {
+		fmt.Fprint(c, "WATCHDOG=1")
+		time.Sleep(50 * time.Millisecond)
+	}
 	time.Sleep(time.Hour)
 }
 
@@ -153,7 +157,7 @@ type kept struct {
 	done chan struct{}
 }
 
-func keep(t *testing.T, arg string) *kept {
+func keep(t *testing.T, arg string, change ...func(*Daemon)) *kept {
 	ctx, cancel := context.WithCancel(t.Context())
 	k := &kept{args: []string{"windlass", arg}, done: make(chan struct{}), end: cancel}
 	tell := func(f string, a ...any) { k.mu.Lock(); k.told = append(k.told, fmt.Sprintf(f, a...)); k.mu.Unlock() }
@@ -163,6 +167,9 @@ func keep(t *testing.T, arg string) *kept {
 		Timing:  Timing{Pause: 20 * time.Millisecond, Longest: 200 * time.Millisecond, Steady: time.Second, Grace: 5 * time.Second},
 		Started: func(int) { tell("started") }, Ready: func(time.Duration) { tell("ready") },
 		Ended: func(how string, _, pause time.Duration) { tell("%s", how) },
+	}
+	for _, c := range change {
+		c(k.Daemon)
 	}
 	go func() {
 		defer close(k.done)
@@ -217,6 +224,20 @@ func TestADaemonThatCannotBe(t *testing.T) {
 	k.args = []string{"windlass", "stay"} // as when somebody has mended its configuration
 	k.mu.Unlock()
 	within(t, "it is ready", func() bool { return k.count("ready") == 1 })
+}
+
+func TestADaemonThatHangsIsKilled(t *testing.T) {
+	k := keep(t, "stay", func(d *Daemon) { d.Timing.Silence = 300 * time.Millisecond })
+	within(t, "it is ready", func() bool { return k.count("ready") == 1 })
+	pid := k.PID()
+	time.Sleep(600 * time.Millisecond) // twice the time that it may be silent: it lives on its signs
+	if k.PID() != pid {
+		t.Fatalf("it gave signs of life: %q", k.told)
+	}
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "it is started again", func() bool { return k.count("has given no sign of life") == 1 && k.count("ready") == 2 })
 }
 
 func TestAProgramThatIsNotThere(t *testing.T) {
