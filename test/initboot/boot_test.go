@@ -182,7 +182,7 @@ func digest(t *testing.T, initrd string) {
 	o.text("/box.json", right)
 	n.await("running: box is ready")
 	n.types("/bin/windlass logs box; /bin/windlass rm --force box")
-	n.await("box begins\n", "deleted container", "box was deleted")
+	n.await("box begins\n", "it has ended", "deleted container")
 	n.types("/sbin/reboot")
 	n.await("init: reboot\n")
 	n.ends()
