@@ -2,6 +2,7 @@ package iscsi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -27,7 +28,8 @@ type keeper struct {
 	link  *link  // nobody's but run's
 	stop  context.CancelFunc
 	done  chan struct{}
-	looks chan struct{} // asks to look at the session
+	pings chan chan<- error // each is told when the target has answered
+	asked []chan<- error    // of those whose ping is under way; run's
 
 	mu         sync.Mutex
 	portal     string
@@ -46,7 +48,7 @@ func (d *Driver) keep(id attach.ID, l *link) {
 		return
 	}
 	ctx, stop := context.WithCancel(d.running)
-	k := &keeper{id: id, sid: l.session.ID, link: l, stop: stop, done: make(chan struct{}), looks: make(chan struct{}), portal: l.portal.Address()}
+	k := &keeper{id: id, sid: l.session.ID, link: l, stop: stop, done: make(chan struct{}), pings: make(chan chan<- error), portal: l.portal.Address()}
 	d.keepers[id] = k
 	delete(d.facts, id)
 	go k.run(ctx, old)
@@ -91,14 +93,6 @@ func (k *keeper) ended() bool {
 	}
 }
 
-// look has the keeper look at its session now. It is back when that has begun, or the keeper has ended.
-func (k *keeper) look() {
-	select {
-	case k.looks <- struct{}{}:
-	case <-k.done:
-	}
-}
-
 // run is the keeper's goroutine. It begins when the keeper before it has ended.
 func (k *keeper) run(ctx context.Context, before *keeper) {
 	defer close(k.done)
@@ -119,8 +113,11 @@ func (k *keeper) run(ctx context.Context, before *keeper) {
 		select {
 		case why := <-k.link.session.Lost():
 			k.recover(ctx, why)
+		case p := <-k.link.session.PDUs():
+			k.hear(ctx, p)
+		case a := <-k.pings:
+			k.send(ctx, a)
 		case <-k.link.session.Woken():
-		case <-k.looks:
 		case <-tick.C:
 		case <-ctx.Done():
 			return
@@ -133,6 +130,7 @@ func (k *keeper) recover(ctx context.Context, why string) {
 	d := k.link.driver
 	began := time.Now()
 	k.note(began, why)
+	k.answered(errors.New(why))
 	log := d.cfg.Log.WithField("obj", int64(k.id)).WithField("driver", "iscsi").WithField("target", k.link.wanted.target)
 	log.Warnf("the session is lost: %s; it will be logged in again", why)
 	// Kernels before 5.7 leave it to us to make readers wait.

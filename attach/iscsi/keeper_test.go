@@ -3,10 +3,16 @@ package iscsi
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/u-root/iscsinl"
 
 	"github.com/windlass-hpc/windlass/attach"
+	"github.com/windlass-hpc/windlass/attach/iscsi/login"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
@@ -58,10 +64,10 @@ func TestKeeperGoesOn(t *testing.T) {
 	}
 	k := d.keepers[7]
 	restore := s.unreadable("class/iscsi_session/session1/state")
-	k.look()
-	k.look() // when it is taken, the look before has come to its end
-	if k.ended() {
-		t.Error("the keeper has ended")
+	for range 3 { // it looks before each
+		if err := k.ping(t.Context()); err != nil {
+			t.Error(err)
+		}
 	}
 	restore()
 }
@@ -92,7 +98,7 @@ func TestAdopt(t *testing.T) {
 	}
 	link := filepath.Join(s.dir, "class/iscsi_session/session1")
 	must(t, os.Rename(link, link+".away"))
-	eventually(t, "the keeper sees that its session has gone", func() bool { first.look(); return first.ended() })
+	eventually(t, "the keeper sees that its session has gone", func() bool { return first.ping(t.Context()) != nil && first.ended() })
 	must(t, os.Rename(link+".away", link))
 	if _, state, err := d.Probe(t.Context(), 7, specOf()); state != attach.Ready || err != nil {
 		t.Errorf("%d, %v", state, err)
@@ -100,4 +106,61 @@ func TestAdopt(t *testing.T) {
 	if k := d.keepers[7]; k == first || k.ended() {
 		t.Error("nobody keeps the session that is there again")
 	}
+}
+
+// TestTargetThatTalks says more by itself than anybody has room for, and nothing that would be a reason to give it up.
+func TestTargetThatTalks(t *testing.T) {
+	d, s, f := onFake(t)
+	s.session(1, "w.7", "100", "192.0.2.10")
+	s.disk(1, 1, "sda", "8:0")
+	if _, state, err := d.Probe(t.Context(), 7, specOf()); state != attach.Ready || err != nil {
+		t.Fatalf("%d, %v", state, err)
+	}
+	k := d.keepers[7]
+	must(t, k.ping(t.Context()))
+	for range 10 {
+		for range 30 {
+			f.pdu(1, async(0))
+			f.pdu(1, async(255))
+		}
+		for range 10 {
+			f.pdu(1, login.PDU{Header: [login.HeaderLen]byte{byte(login.OpReject)}})
+		}
+		if err := k.ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text := k.trouble(time.Now()); text != "" {
+		t.Error(text)
+	}
+}
+
+// TestTargetThatSaysGoodbye is logged in again.
+func TestTargetThatSaysGoodbye(t *testing.T) {
+	for event, says := range map[byte]string{1: "asks us to log out", 2: "drops", 3: "drops", 4: "parameters"} {
+		d, s, f := onFake(t)
+		s.session(1, "w.7", "100", "192.0.2.10")
+		s.disk(1, 1, "sda", "8:0")
+		var out atomic.Int64
+		f.on(func(kind iscsinl.IscsiEvent, message []byte) {
+			if kind == iscsinl.ISCSI_UEVENT_SEND_PDU && login.Opcode(message[messageIs]&0x3f) == login.OpLogoutRequest {
+				out.Add(1)
+			}
+		})
+		if _, state, err := d.Probe(t.Context(), 7, specOf()); state != attach.Ready || err != nil {
+			t.Fatalf("%d, %v", state, err)
+		}
+		must(t, d.keepers[7].ping(t.Context()))
+		f.pdu(1, async(event))
+		eventually(t, "the session is lost", func() bool { return strings.Contains(d.keepers[7].trouble(time.Now()), says) })
+		if (out.Load() == 1) != (event == 1) {
+			t.Errorf("event %d: logged out %d times", event, out.Load())
+		}
+	}
+}
+
+func async(event byte) login.PDU {
+	var p login.PDU
+	p.Header[0], p.Header[36] = byte(login.OpAsync), event
+	return p
 }

@@ -23,7 +23,8 @@ const (
 	messageIs = nlHeader + 56
 )
 
-// fakeKernel is the other end of a netlink socket: it agrees to everything, and hears which kinds of requests come.
+// fakeKernel is the other end of a netlink socket: it agrees to everything, and its targets answer
+// pings and log out whom they are asked to.
 type fakeKernel struct {
 	out    chan []byte
 	closed chan struct{}
@@ -37,12 +38,22 @@ func (f *fakeKernel) Send(b []byte) error {
 	f.mu.Lock()
 	hook := f.hook
 	f.mu.Unlock()
+	kind := iscsinl.IscsiEvent(binary.NativeEndian.Uint32(b[kindAt:]))
 	if hook != nil {
-		hook(iscsinl.IscsiEvent(binary.NativeEndian.Uint32(b[kindAt:])), b)
+		hook(kind, b)
 	}
 	reply := append([]byte{}, b[:messageIs]...)
 	binary.NativeEndian.PutUint32(reply, messageIs)
 	f.out <- reply
+	if kind == iscsinl.ISCSI_UEVENT_SEND_PDU {
+		sid := binary.NativeEndian.Uint32(b[sidAt:])
+		switch login.Opcode(b[messageIs] & 0x3f) {
+		case login.OpNopOut:
+			f.pdu(sid, login.PDU{Header: [login.HeaderLen]byte{byte(login.OpNopIn)}})
+		case login.OpLogoutRequest:
+			f.pdu(sid, login.PDU{Header: [login.HeaderLen]byte{byte(login.OpLogoutResponse)}})
+		}
+	}
 	return nil
 }
 
@@ -68,11 +79,18 @@ func (f *fakeKernel) pdu(sid uint32, p login.PDU) {
 	f.out <- b
 }
 
+// on has hook see each request.
+func (f *fakeKernel) on(hook func(kind iscsinl.IscsiEvent, message []byte)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hook = hook
+}
+
 // onFake gives a driver on a fake kernel with a sysfs of our own making.
 func onFake(t *testing.T) (*Driver, tree, *fakeKernel) {
 	t.Helper()
 	s := tree{t, t.TempDir()}
-	f := &fakeKernel{out: make(chan []byte, 100), closed: make(chan struct{})}
+	f := &fakeKernel{out: make(chan []byte, 1000), closed: make(chan struct{})}
 	d := New(Config{Instance: "w", Dir: filepath.Join(t.TempDir(), "iscsi")})
 	d.sys = s.dir
 	d.connect = func() (*netlink.Kernel, error) { return netlink.Over(f, 1<<30, 1), nil }

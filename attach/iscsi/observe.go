@@ -113,7 +113,7 @@ func (d *Driver) answers(ctx context.Context, id attach.ID, s session) bool {
 		if k.trouble(time.Now()) != "" {
 			return false
 		}
-		return k.link.session.Ping(ctx) == nil
+		return k.ping(ctx) == nil
 	}
 	l := kernel.Listen(s.id, s.host)
 	defer l.Close()

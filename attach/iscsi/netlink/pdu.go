@@ -61,16 +61,16 @@ func (s *Session) Receive(ctx context.Context) (login.PDU, error) {
 	}
 }
 
-// Ping asks the target for a sign of life and waits for it.
+// PDUs gives what Receive does, for those who wait for something else as well.
+func (s *Session) PDUs() <-chan login.PDU { return s.pdus }
+
+// Ping asks the target for a sign of life and waits for it. Nobody else may receive meanwhile.
 func (s *Session) Ping(ctx context.Context) error {
 	if err := s.Send(ctx, login.PingRequest(0)); err != nil {
 		return err
 	}
 	for {
 		p, err := s.Receive(ctx)
-		if err != nil && ctx.Err() == nil {
-			s.lose(err.Error()) // for the one who waits for it
-		}
 		if err != nil || p.Opcode() == login.OpNopIn {
 			return err
 		}

@@ -80,15 +80,25 @@ func (k *Kernel) dispatch(e event) {
 			s.lose("the kernel hands over what is no PDU: " + err.Error())
 			return
 		}
-		select {
-		case s.pdus <- p:
-		default:
-			s.lose("more PDUs than anybody waits for")
-		}
+		s.hear(p)
 	case iscsinl.ISCSI_KEVENT_CONN_ERROR:
 		s.lose(reason(iscsinl.IscsiErr(e.answer32(2))))
 	case keventUnbindSession, keventDestroySession:
 		s.wake()
+	}
+}
+
+// hear keeps a PDU for those who receive. What a target says by itself as often as it likes is no reason to give it up.
+func (s *Session) hear(p login.PDU) {
+	if why, _ := p.Async(); p.Opcode() == login.OpAsync && why == "" {
+		return
+	}
+	select {
+	case s.pdus <- p:
+	default:
+		if p.Opcode() != login.OpReject {
+			s.lose("more PDUs than anybody waits for")
+		}
 	}
 }
 
