@@ -11,14 +11,20 @@ import (
 	"github.com/windlass-hpc/windlass/internal/fault"
 )
 
-// minTry is the least time that an address gets when there are several.
-const minTry = 2 * time.Second
+const (
+	// minTry is the least time that an address gets when there are several.
+	minTry = 2 * time.Second
+	// maxPlaces is how many addresses are tried. Who tells of them may not be who he says.
+	maxPlaces = 16
+	// maxTold is how many errors are told of as many addresses.
+	maxTold = 4
+)
 
 // places gives the addresses to try, in turn.
 func (l *link) places(ctx context.Context, auth login.Auth) ([]login.Portal, error) {
 	w := l.wanted
 	if !w.discover {
-		return login.Resolve(ctx, w.place)
+		return resolveAll(ctx, []login.Portal{w.place})
 	}
 	targets, err := l.discover(ctx, auth)
 	if err != nil {
@@ -69,11 +75,14 @@ func unknown(w wanted, names []string) error {
 	return fault.Hintf(err, "check the name; the target may also be closed to this initiator (an ACL)")
 }
 
-// resolveAll resolves portals; those that cannot be are left out where others can.
+// resolveAll resolves portals, up to maxPlaces; those that cannot be are left out where others can, and so is what comes twice.
 func resolveAll(ctx context.Context, portals []login.Portal) ([]login.Portal, error) {
 	var all []login.Portal
 	var first error
-	for _, p := range portals {
+	for n, p := range distinct(portals) {
+		if n == maxPlaces || len(all) >= maxPlaces {
+			break
+		}
 		found, err := login.Resolve(ctx, p)
 		if err != nil && first == nil {
 			first = err
@@ -83,7 +92,21 @@ func resolveAll(ctx context.Context, portals []login.Portal) ([]login.Portal, er
 	if len(all) == 0 {
 		return nil, first
 	}
-	return all, nil
+	all = distinct(all)
+	return all[:min(len(all), maxPlaces)], nil
+}
+
+// distinct gives each address once, in order.
+func distinct(portals []login.Portal) []login.Portal {
+	seen := map[string]bool{}
+	var all []login.Portal
+	for _, p := range portals {
+		if !seen[p.Address()] {
+			seen[p.Address()] = true
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // tryEach logs in at the first address that lets us, and follows the target where it sends us.
@@ -100,7 +123,7 @@ func (l *link) tryEach(ctx context.Context, places []login.Portal, auth login.Au
 			if redirects++; redirects > login.MaxRedirects {
 				return login.TooFar()
 			}
-			there, rerr := login.Resolve(ctx, to)
+			there, rerr := resolveAll(ctx, []login.Portal{to})
 			if rerr == nil {
 				places = append(places[:n+1:n+1], append(there, places[n+1:]...)...)
 				continue
@@ -134,13 +157,19 @@ func oneOf(failed []error) error {
 		return failed[0]
 	}
 	chosen := failed[0]
-	texts := make([]string, len(failed))
-	for i, err := range failed {
-		texts[i] = err.Error()
+	var texts []string
+	for _, err := range failed {
+		if len(texts) < maxTold {
+			texts = append(texts, err.Error())
+		}
 		var status *login.StatusError
 		if errors.As(err, &status) {
 			chosen = err
+			texts[len(texts)-1] = err.Error() // told in any case
 		}
+	}
+	if more := len(failed) - len(texts); more > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", more))
 	}
 	err := fault.New(fault.KindOf(chosen), "%d addresses were tried: %s", len(failed), strings.Join(texts, "; "))
 	if hint := fault.HintOf(chosen); hint != "" {

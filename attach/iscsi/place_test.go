@@ -2,6 +2,7 @@ package iscsi
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -111,5 +112,32 @@ func TestDiscoveryIsNotDowngraded(t *testing.T) {
 				t.Errorf("%v (%s), hint %q", err, fault.KindOf(err), fault.HintOf(err))
 			}
 		})
+	}
+}
+
+func TestPlacesAreFew(t *testing.T) {
+	w := wish(valid())
+	var tells strings.Builder
+	fmt.Fprintf(&tells, "TargetName=%s\x00", w.target)
+	for i := range 200 {
+		fmt.Fprintf(&tells, "TargetAddress=192.0.2.%d:3260,1\x00", i/2)
+	}
+	h := &host{tells: tells.String()}
+	w.discover, w.place = true, h.listen(t)
+	places, err := (&link{wanted: w}).places(t.Context(), login.Auth{})
+	if err != nil || len(places) != 16 || places[0].Host != "192.0.2.0" || places[1].Host != "192.0.2.1" {
+		t.Errorf("%d places, %v, %v", len(places), places, err)
+	}
+}
+
+func TestManyErrorsAreToldShortly(t *testing.T) {
+	var failed []error
+	for i := range 16 {
+		failed = append(failed, fault.New(fault.Backend, "connect to 192.0.2.%d: connection refused", i))
+	}
+	failed[9] = fault.New(fault.NotFound, "%w", &login.StatusError{Class: 2, Detail: 3})
+	err := oneOf(failed)
+	if strings.Count(err.Error(), "connection refused") != 3 || !strings.Contains(err.Error(), "no such target") || !strings.HasSuffix(err.Error(), "; and 12 more") || !strings.HasPrefix(err.Error(), "16 addresses") {
+		t.Error(err)
 	}
 }
