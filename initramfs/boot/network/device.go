@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -182,34 +181,6 @@ func (d *device) router(ctx context.Context) {
 // settings is what the command line says of the device, with an address.
 func (d *device) settings(p netip.Prefix) Settings {
 	return Settings{Device: d.name, MAC: d.mac, Address: p, DNS: d.spec.DNS, Search: d.spec.Search, NTP: d.spec.NTP, Hostname: d.spec.Hostname}
-}
-
-// static gives the addresses of the command line.
-func (d *device) static() {
-	for _, p := range d.spec.Addresses {
-		if err := d.setAddress(p); err != nil {
-			d.say("%v", err)
-			return
-		}
-	}
-	for _, gw := range d.spec.Gateways {
-		d.tell(d.setRoute(netip.Prefix{}, gw))
-	}
-	for _, r := range d.spec.Routes {
-		d.tell(d.setRoute(r.To, r.Via))
-	}
-	s := d.settings(d.spec.Addresses[0])
-	s.From = "the command line"
-	e := atOnce
-	if len(d.spec.Gateways) == 0 && slices.ContainsFunc(d.net.cfg.Links, leads) {
-		e = never
-	}
-	d.net.add(d, "static", s, e)
-}
-
-// leads says whether a device will lead out of its own network.
-func leads(l cmdline.Link) bool {
-	return len(l.Gateways) > 0 || l.Method != cmdline.Static && l.Method != cmdline.None
 }
 
 func (d *device) tell(err error) {

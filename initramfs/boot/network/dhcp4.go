@@ -5,25 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/vishvananda/netlink"
-
-	"github.com/windlass-hpc/windlass/initramfs/cmdline"
 )
-
-// lease4 is what of an answer is believed.
-type lease4 struct {
-	Settings
-	gateways []netip.Addr
-	routes   []cmdline.Route
-	mtu      int
-	renew    time.Duration // after which it is to be renewed
-}
 
 // dhcp4 gets a lease, however long it takes, and keeps it.
 func (d *device) dhcp4(ctx context.Context) {
@@ -146,69 +134,4 @@ func wrap(what string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", what, err)
-}
-
-// believe4 takes out of an answer what can be true.
-func (d *device) believe4(p *dhcpv4.DHCPv4) (l lease4, err error) {
-	ip, ok := netip.AddrFromSlice(p.YourIPAddr.To4())
-	if !ok || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLoopback() {
-		return l, fmt.Errorf("%s answers, and gives no address (%s)", server(p), p.YourIPAddr)
-	}
-	mask := p.SubnetMask()
-	bits, size := mask.Size()
-	if size != 32 || bits == 0 {
-		bits, _ = net.IP(ip.AsSlice()).DefaultMask().Size()
-	}
-	l.Settings = d.settings(netip.PrefixFrom(ip, bits))
-	l.From = server(p)
-	l.DNS = append(l.DNS, addresses(p.DNS())...)
-	for _, t := range addresses(p.NTPServers()) {
-		l.NTP = append(l.NTP, t.String())
-	}
-	if labels := p.DomainSearch(); labels != nil {
-		l.Search = append(l.Search, labels.Labels...)
-	}
-	if name := p.DomainName(); len(l.Search) == 0 && name != "" {
-		l.Search = append(l.Search, name)
-	}
-	if name := p.HostName(); l.Hostname == "" && cmdline.IsHostname(name) {
-		l.Hostname = name
-	}
-	if mtu, err := dhcpv4.GetUint16(dhcpv4.OptionInterfaceMTU, p.Options); err == nil && mtu >= 576 {
-		l.mtu = int(mtu)
-	}
-	l.gateways = addresses(p.Router())
-	for _, r := range p.ClasslessStaticRoute() {
-		l.gateways = nil // RFC 3442: then the routers do not count
-		l.addRoute(r)
-	}
-	l.renew = p.IPAddressRenewalTime(p.IPAddressLeaseTime(time.Hour) / 2)
-	l.renew = max(l.renew, time.Second)
-	return l, nil
-}
-
-func (l *lease4) addRoute(r *dhcpv4.Route) {
-	to, ok := netip.AddrFromSlice(r.Dest.IP.To4())
-	via, viaOK := netip.AddrFromSlice(r.Router.To4())
-	ones, size := r.Dest.Mask.Size()
-	if ok && viaOK && size == 32 {
-		l.routes = append(l.routes, cmdline.Route{To: netip.PrefixFrom(to, ones).Masked(), Via: via})
-	}
-}
-
-func server(p *dhcpv4.DHCPv4) string {
-	if id := p.ServerIdentifier(); id != nil {
-		return id.String()
-	}
-	return "a DHCP server"
-}
-
-// addresses takes no more than are of use.
-func addresses(ips []net.IP) (list []netip.Addr) {
-	for _, ip := range ips {
-		if a, ok := netip.AddrFromSlice(ip); ok && !a.IsUnspecified() && !a.IsMulticast() && len(list) < maxServers {
-			list = append(list, a.Unmap())
-		}
-	}
-	return list
 }
