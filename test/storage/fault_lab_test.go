@@ -105,6 +105,25 @@ func (s *servers) away(t *testing.T, server string, kill bool) (back func()) {
 	return func() { t.Helper(); s.Signal(t, server, "CONT") }
 }
 
+// TestSharedGone has two containers read one image whose OSD is killed for good. Neither alone may take the device from the other; when both are
+// deleted by force, it goes.
+func TestSharedGone(t *testing.T) {
+	w, s := begin(t), lab(t)
+	def := w.small("rbd-squashfs", readsAll)
+	rbdOf(def).Options.OsdRequestTimeout = new(int64(10))
+	p := w.probe()
+	one, two := w.reading(def), w.reading(def)
+	back := s.away(t, "osd", true)
+	w.stuck()
+	status, answer, took := w.delete(fmt.Sprintf("/container?force=true&id=%d", one.ID))
+	if took > answerTimeout || status != http.StatusOK && status != http.StatusGatewayTimeout {
+		t.Errorf("DELETE: %d %s after %v", status, answer, took)
+	}
+	w.forced(fmt.Sprintf("/container?force=true&id=%d", two.ID), "OSD of two containers killed")
+	p.end("OSD of two containers killed for good")
+	back()
+}
+
 // TestDeviceGone reads a device that nothing is mounted from while its server goes away for good, and deletes the attachment by force.
 func TestDeviceGone(t *testing.T) {
 	for _, c := range []struct{ example, server string }{{"rbd-squashfs", "osd"}, {"iscsi-squashfs", "tgt"}} {
