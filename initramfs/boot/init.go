@@ -31,6 +31,9 @@ const (
 	userAgent = "windlass-init"
 )
 
+// impatient is how often the node is asked to end until it ends without taking down what runs.
+const impatient = 3
+
 // node is init while it lives.
 type node struct {
 	version string
@@ -117,9 +120,15 @@ func (n *node) live(ctx context.Context) {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPWR)
 	go n.stages(ctx)
+	asked := 0
 	for s := range signals {
 		cancel()
-		n.end(ending(s))
+		switch asked++; {
+		case asked == 1:
+			go n.end(ending(s))
+		case asked >= impatient:
+			n.finish(ending(s))
+		}
 	}
 }
 
