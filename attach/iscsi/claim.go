@@ -3,7 +3,6 @@ package iscsi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/helper"
 	"github.com/windlass-hpc/windlass/internal/holders"
 )
 
@@ -19,8 +19,8 @@ const (
 	useWait = time.Second
 	// forceUseWait is useWait with force. It is not 0: a look at the device is not to count as a use.
 	forceUseWait = 100 * time.Millisecond
-	// openWait is how long the kernel may hold up a look at whether a disk is claimed; a claim it reports at once.
-	openWait = 500 * time.Millisecond
+	// openWait is how long a look at whether a disk is claimed may take. The kernel reports a claim at once, but there is a process to start.
+	openWait = 1500 * time.Millisecond
 )
 
 // claim takes the session's disks for itself.
@@ -34,7 +34,7 @@ func (d *Driver) claim(ctx context.Context, s session, force bool) (claims []*os
 		return nil, err
 	}
 	for _, k := range disks {
-		f, err := claimDisk(ctx, k, deadline)
+		f, err := d.claimDisk(ctx, k, deadline)
 		if f != nil {
 			claims = append(claims, f)
 		}
@@ -47,11 +47,11 @@ func (d *Driver) claim(ctx context.Context, s session, force bool) (claims []*os
 
 // claimDisk gives the disk open for us alone. No file and no error: it has gone, or the kernel holds the call up, which it does only when
 // nobody has a claim.
-func claimDisk(ctx context.Context, k disk, deadline time.Time) (*os.File, error) {
+func (d *Driver) claimDisk(ctx context.Context, k disk, deadline time.Time) (*os.File, error) {
 	for pause := poll; ; pause = min(2*pause, maxPoll) {
 		users := openers(k)
 		if len(users) == 0 {
-			f, err := tryClaim(ctx, k)
+			f, err := d.tryClaim(ctx, k)
 			if !errors.Is(err, unix.EBUSY) {
 				return f, err
 			}
@@ -67,17 +67,19 @@ func claimDisk(ctx context.Context, k disk, deadline time.Time) (*os.File, error
 	}
 }
 
-func tryClaim(ctx context.Context, k disk) (*os.File, error) {
+func (d *Driver) tryClaim(ctx context.Context, k disk) (*os.File, error) {
 	ctx, cancel := context.WithTimeout(ctx, openWait)
 	defer cancel()
-	f, err := openDisk(ctx, k, unix.O_EXCL)
+	f, err := d.openDisk(ctx, k, unix.O_EXCL)
+	var held *helper.Stuck
+	var errno unix.Errno
 	switch {
-	case errors.Is(err, unix.EBUSY):
+	case errors.Is(err, unix.EBUSY), errors.Is(err, helper.ErrStart):
 		return nil, err
-	case err != nil:
-		return nil, nil // gone, dead or slow: nobody's
+	case errors.As(err, &held), errors.Is(err, errHeldUp), errors.As(err, &errno):
+		return nil, nil // the kernel holds the call up, or the disk is gone or dead: nobody's
 	}
-	return f, nil
+	return f, err
 }
 
 // openers says who has the disk. The kernel does not forbid a claim to those who only have it open.
@@ -89,42 +91,26 @@ func openers(k disk) []string {
 	return all
 }
 
-// openDisk opens a disk read-only, with more flags. A target that is silent can make the kernel hold the call up: when ctx ends first, the
-// file is closed when it is open at last.
-func openDisk(ctx context.Context, k disk, flags int) (*os.File, error) {
-	type opened struct {
-		f   *os.File
-		err error
+// errHeldUp says that the kernel still holds up an earlier call.
+var errHeldUp = errors.New("an earlier try to open it has not come back yet")
+
+// openDisk opens a disk read-only, with more flags. A target that is silent can make the kernel hold the call up where no signal ends it:
+// then it is a helper that waits, one for each disk.
+func (d *Driver) openDisk(ctx context.Context, k disk, flags int) (*os.File, error) {
+	if len(d.cfg.Helper.LeftAt(k.path(), helper.OpOpen)) > 0 {
+		return nil, fault.New(fault.Timeout, stuck+"open %s: %w", k.path(), errHeldUp)
 	}
-	done := make(chan opened)
-	go func() {
-		fd, err := unix.Open(k.path(), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC|flags, 0)
-		var f *os.File
-		if err == nil {
-			f = os.NewFile(uintptr(fd), k.path())
-			var st unix.Stat_t
-			if err = unix.Fstat(fd, &st); err == nil && uint64(st.Rdev) != k.devnum {
-				err = unix.ENXIO
-			}
-		}
-		select {
-		case done <- opened{f, err}:
-		case <-ctx.Done():
-			if f != nil {
-				f.Close()
-			}
-		}
-	}()
-	select {
-	case o := <-done:
-		if o.err != nil {
-			if o.f != nil {
-				o.f.Close()
-			}
-			return nil, &os.PathError{Op: "open", Path: k.path(), Err: o.err}
-		}
-		return o.f, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("open %s: %w", k.path(), ctx.Err())
+	f, err := d.cfg.Helper.Open(ctx, k.path(), unix.O_RDONLY|unix.O_NONBLOCK|flags)
+	if err != nil {
+		return nil, err
 	}
+	var st unix.Stat_t
+	if err = unix.Fstat(int(f.Fd()), &st); err == nil && uint64(st.Rdev) != k.devnum {
+		err = unix.ENXIO
+	}
+	if err != nil {
+		f.Close()
+		return nil, &os.PathError{Op: "open", Path: k.path(), Err: err}
+	}
+	return f, nil
 }

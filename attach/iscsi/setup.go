@@ -27,7 +27,7 @@ func (l *link) setUp(ctx context.Context, k disk, readOnly bool) (disk, error) {
 		if err := l.setScheduler(ctx, k); err != nil {
 			return err
 		}
-		f, err := opened(ctx, k)
+		f, err := l.driver.opened(ctx, k)
 		if err != nil {
 			return err
 		}
@@ -101,9 +101,9 @@ func (l *link) setReadOnly(f *os.File) error {
 }
 
 // opened gives the disk open, once it can be: its node is there a moment before the kernel knows what it is the node of.
-func opened(ctx context.Context, k disk) (*os.File, error) {
+func (d *Driver) opened(ctx context.Context, k disk) (*os.File, error) {
 	for pause := poll; ; pause = min(2*pause, maxPoll) {
-		f, err := openDisk(ctx, k, 0)
+		f, err := d.openDisk(ctx, k, 0)
 		if !errors.Is(err, unix.ENXIO) && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENODEV) {
 			return f, err
 		}

@@ -1,5 +1,5 @@
 // Package helper carries out what may block in the kernel for ever, in a process of its own that can be left behind: writing to a file of
-// sysfs, mounting, unmounting, asking a file system whether it answers.
+// sysfs, opening a device, mounting, unmounting, asking a file system whether it answers.
 //
 // The process is windlass-shim, called with the word helper (internal/helper/act). It gets its order on a socket, never in its arguments
 // or its environment, since an order may hold a secret. It dies with the daemon. It owns nothing: the mount that it makes is detached,
@@ -71,6 +71,20 @@ func (r *Runner) Read(ctx context.Context, path string, max int) (File, error) {
 		return File{}, fmt.Errorf("%s: the helper sent no file", what)
 	}
 	return *a.File, nil
+}
+
+// Open opens the file at path, which may be a device that holds up the call, with flags as open(2) takes them, and gives it. When the helper
+// is left behind, it closes the file when it is open at last. The error wraps the errno.
+func (r *Runner) Open(ctx context.Context, path string, flags int) (*os.File, error) {
+	what := "open " + path
+	a, f, err := r.run(ctx, what, act.Order{Op: act.OpOpen, Path: path, Flags: flags}, nil, nil)
+	switch {
+	case err != nil:
+		return nil, err
+	case a.Errno == 0 && f == nil:
+		return nil, fmt.Errorf("%s: the helper sent no file", what)
+	}
+	return f, answered(what, a)
 }
 
 // Create is fsmount.Create in a helper, without the step: the caller places the mount with fsmount.Move. When the daemon dies meanwhile

@@ -320,3 +320,29 @@ func awaitSyscall(t *testing.T, pid, nr int) {
 	}
 	t.Fatalf("process %d does not come to system call %d", pid, nr)
 }
+
+func TestOpen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := helper.New(shim)
+	f, err := r.Open(t.Context(), path, unix.O_RDWR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_ACCMODE != unix.O_RDWR || f.Name() != path {
+		t.Errorf("%s is open with flags %#x, %v", f.Name(), flags, err)
+	}
+	if b, err := io.ReadAll(f); err != nil || string(b) != "content" {
+		t.Errorf("it holds %q, %v", b, err)
+	}
+	if inherited, err := unix.FcntlInt(f.Fd(), unix.F_GETFD, 0); err != nil || inherited&unix.FD_CLOEXEC == 0 {
+		t.Errorf("children would inherit it: %#x, %v", inherited, err)
+	}
+	if f, err := r.Open(t.Context(), path+"x", unix.O_RDONLY); !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), path) || f != nil {
+		t.Errorf("no such file: %v, %v", f, err)
+	}
+}

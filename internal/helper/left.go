@@ -21,6 +21,7 @@ const (
 	OpSync    = act.OpSync
 	OpClose   = act.OpClose
 	OpRead    = act.OpRead
+	OpOpen    = act.OpOpen
 )
 
 // Left is a helper that was killed and has not died yet.

@@ -52,7 +52,7 @@ type received struct {
 	err    error
 }
 
-// run has a helper carry out an order. It gives its answer and the mount that came with it, if any.
+// run has a helper carry out an order. It gives its answer and the mount or file that came with it, if any.
 func (r *Runner) run(ctx context.Context, what string, o act.Order, files []*os.File, opts []Option) (act.Answer, *os.File, error) {
 	if err := ctx.Err(); err != nil {
 		return act.Answer{}, nil, fmt.Errorf("%s: %w", what, err)
@@ -128,7 +128,11 @@ func (r *Runner) start(o act.Order, files []*os.File, opts []Option) (*process, 
 		}
 		_ = act.Send(p.sock, act.Go{}) // one that cannot hear it has died, and its files are closed
 	}
-	go p.receive()
+	name := "mount"
+	if o.Op == act.OpOpen {
+		name = o.Path
+	}
+	go p.receive(name)
 	return p, nil
 }
 
@@ -160,11 +164,12 @@ func (p *process) live(shim string, files []*os.File) {
 	close(p.ended)
 }
 
-func (p *process) receive() {
+// receive waits for the answer. name is that of the file that may come with it.
+func (p *process) receive(name string) {
 	var got received
 	fds, err := act.Receive(p.sock, &got.answer)
 	for _, fd := range fds {
-		got.files = append(got.files, os.NewFile(uintptr(fd), "mount"))
+		got.files = append(got.files, os.NewFile(uintptr(fd), name))
 	}
 	got.err = err
 	p.got <- got

@@ -21,7 +21,7 @@ import (
 // TestWhatCannotBeKilledIsLeft holds each call in a wait that no signal ends: its request is with a FUSE server.
 func TestWhatCannotBeKilledIsLeft(t *testing.T) {
 	opOf := map[string]string{"ask the file system at ": helper.OpStatfs, "write what was changed at ": helper.OpSync, "unmount ": helper.OpUnmount,
-		"write to ": helper.OpWrite, "mount overlay from test": helper.OpCreate}
+		"write to ": helper.OpWrite, "mount overlay from test": helper.OpCreate, "open ": helper.OpOpen}
 	for what, call := range map[string]func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error{
 		"ask the file system at ": func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error { return r.Statfs(ctx, h.Dir) },
 		"write what was changed at ": func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error {
@@ -32,6 +32,10 @@ func TestWhatCannotBeKilledIsLeft(t *testing.T) {
 		},
 		"write to ": func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error {
 			return r.Write(ctx, h.Path, nil)
+		},
+		"open ": func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error {
+			_, err := r.Open(ctx, h.Path, unix.O_RDONLY)
+			return err
 		},
 		"mount overlay from test": func(ctx context.Context, r *helper.Runner, h *helpertest.Hang) error {
 			_, err := r.Create(ctx, "overlay", overlay(h.Path), 0)

@@ -32,14 +32,15 @@ const (
 	OpSync    = "sync"
 	OpClose   = "close"
 	OpRead    = "read"
+	OpOpen    = "open"
 )
 
 // Order is what a helper does.
 type Order struct {
 	Op      string
-	Path    string        `json:",omitempty"` // write, unmount, statfs, abort, sync, read
+	Path    string        `json:",omitempty"` // write, unmount, statfs, abort, sync, read, open
 	Data    []byte        `json:",omitempty"` // write
-	Flags   int           `json:",omitempty"` // unmount: MNT_* and UMOUNT_*
+	Flags   int           `json:",omitempty"` // unmount: MNT_* and UMOUNT_*; open: O_*
 	For     time.Duration `json:",omitempty"` // abort
 	FSType  string        `json:",omitempty"` // create
 	Options []Option      `json:",omitempty"` // create
@@ -58,7 +59,7 @@ type Option struct {
 // Go is the packet after an order of OpClose: its sender has closed the descriptors, so that the helper is the last to.
 type Go struct{}
 
-// Answer is what came of an order. With OpCreate and no Errno the mount's descriptor comes with it.
+// Answer is what came of an order. With OpCreate and OpOpen and no Errno a descriptor comes with it, of the mount or the file.
 type Answer struct {
 	Errno    int      `json:",omitempty"`
 	Call     string   `json:",omitempty"` // which call gave Errno: that of the order, or open; with OpCreate one of the Call constants
@@ -83,14 +84,14 @@ func Run() error {
 	if err != nil {
 		return fmt.Errorf("receive an order: %w", err)
 	}
-	answer, mnt := o.carryOut(fds)
-	if mnt < 0 {
+	answer, fd := o.carryOut(fds)
+	if fd < 0 {
 		return Send(0, answer)
 	}
-	return Send(0, answer, mnt)
+	return Send(0, answer, fd)
 }
 
-func (o Order) carryOut(fds []int) (answer Answer, mnt int) {
+func (o Order) carryOut(fds []int) (answer Answer, fd int) {
 	switch o.Op {
 	case OpWrite:
 		return o.write(), -1
@@ -106,6 +107,12 @@ func (o Order) carryOut(fds []int) (answer Answer, mnt int) {
 		return o.sync(), -1
 	case OpRead:
 		return o.read(), -1
+	case OpOpen:
+		fd, err := unix.Open(o.Path, o.Flags|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+		if err != nil {
+			return failed(OpOpen, err), -1
+		}
+		return Answer{}, fd
 	case OpClose:
 		_, _ = Receive(0, new(Go)) // or the daemon has died
 		closeAll(fds)
