@@ -3,6 +3,8 @@ package iscsi
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/windlass-hpc/windlass/attach"
@@ -24,21 +26,27 @@ type fact struct {
 	state string
 }
 
+// goneState is the state of a session that the kernel does not have.
+const goneState = "gone"
+
 // Refresh reads the sessions' states.
 func (d *Driver) Refresh(_ context.Context, ids []attach.ID) {
+	d.mu.Lock()
+	maps.DeleteFunc(d.facts, func(id attach.ID, _ fact) bool { return !slices.Contains(ids, id) })
+	d.mu.Unlock()
 	for _, id := range ids {
 		d.mu.Lock()
 		k, known := d.keepers[id], d.facts[id]
 		d.mu.Unlock()
-		if k == nil || time.Since(known.at) < refreshEvery {
+		if time.Since(known.at) < refreshEvery {
 			continue
 		}
-		s, there, err := d.find(k.sid)
+		s, there, err := d.look(id, k)
 		if err != nil {
 			continue // not known: what was known holds
 		}
 		if !there {
-			s.state = "gone"
+			s.state = goneState
 		}
 		d.mu.Lock()
 		if d.keepers[id] == k {
@@ -48,20 +56,38 @@ func (d *Driver) Refresh(_ context.Context, ids []attach.ID) {
 	}
 }
 
+// look finds the session of id, which k keeps if it is not nil.
+func (d *Driver) look(id attach.ID, k *keeper) (session, bool, error) {
+	if k != nil {
+		return d.find(k.sid)
+	}
+	all, err := d.ours(id)
+	if err != nil || len(all) == 0 {
+		return session{}, false, err
+	}
+	return all[0], true, nil
+}
+
 // Observe tells of the session.
 func (d *Driver) Observe(id attach.ID, a *models.Attach) {
 	d.mu.Lock()
 	k, known := d.keepers[id], d.facts[id]
 	d.mu.Unlock()
-	if k == nil || a.Iscsi == nil {
+	if a.Iscsi == nil || k == nil && known.state != goneState {
 		return
 	}
-	part := *a.Iscsi
-	k.mu.Lock()
-	part.Session = &models.IscsiSession{ID: int64(k.sid), State: known.state, Portal: k.portal, Recoveries: k.recoveries}
-	k.mu.Unlock()
+	part, text := *a.Iscsi, ""
+	if k == nil {
+		part.Session = &models.IscsiSession{State: known.state}
+		text = fmt.Sprintf("the session with %s has gone from the kernel, and its disk with it", value(part.Target))
+	} else {
+		k.mu.Lock()
+		part.Session = &models.IscsiSession{ID: int64(k.sid), State: known.state, Portal: k.portal, Recoveries: k.recoveries}
+		k.mu.Unlock()
+		text = k.trouble(time.Now())
+	}
 	a.Iscsi = &part
-	if text := k.trouble(time.Now()); text != "" && a.Error == "" {
+	if a.Error == "" {
 		a.Error = text
 	}
 }
