@@ -17,6 +17,8 @@ const (
 	// The pauses between attempts to log in again: doubled each time, up to the last one. The first one is there because a target that
 	// has lost us may need a moment as well.
 	firstPause, lastPause = 500 * time.Millisecond, 10 * time.Second
+	// lasted is how long a session must last for the pauses to begin anew: a target may let us in and drop us at once, again and again.
+	lasted = 30 * time.Second
 	// lookEvery is how often a session is looked at when nothing is heard of it, in case that something was not heard.
 	lookEvery = 5 * time.Second
 )
@@ -30,6 +32,8 @@ type keeper struct {
 	done  chan struct{}
 	pings chan chan<- error // each is told when the target has answered
 	asked []chan<- error    // of those whose ping is under way; run's
+	pause time.Duration     // before the last attempt to log in again; run's
+	won   time.Time         // when the session was last logged in again; run's
 
 	mu         sync.Mutex
 	portal     string
@@ -138,8 +142,8 @@ func (k *keeper) recover(ctx context.Context, why string) {
 		_ = k.link.session.Stop(quick, netlink.Recover)
 		cancel()
 	}
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		if after(ctx, jitter(pause)) != nil {
+	for k.pause = k.nextPause(began); ; k.pause = min(2*k.pause, lastPause) {
+		if after(ctx, jitter(k.pause)) != nil {
 			return
 		}
 		if _, there, err := d.find(k.sid); err == nil && !there {
@@ -155,11 +159,20 @@ func (k *keeper) recover(ctx context.Context, why string) {
 		k.note(began, err.Error())
 	}
 	_ = k.link.note(ctx) // it may be at another address now
+	k.won = time.Now()
 	k.mu.Lock()
 	k.lost, k.why, k.portal = time.Time{}, "", k.link.portal.Address()
 	k.recoveries++
 	k.mu.Unlock()
 	log.Warnf("the session is logged in again after %s", time.Since(began).Round(time.Millisecond))
+}
+
+// nextPause is the first pause of a loss at a time: as long as the last one was, doubled, when the session has not lasted since.
+func (k *keeper) nextPause(lost time.Time) time.Duration {
+	if k.pause == 0 || lost.Sub(k.won) >= lasted {
+		return firstPause
+	}
+	return min(2*k.pause, lastPause)
 }
 
 func (k *keeper) note(since time.Time, why string) {

@@ -164,3 +164,18 @@ func async(event byte) login.PDU {
 	p.Header[0], p.Header[36] = byte(login.OpAsync), event
 	return p
 }
+
+// TestPauses: a target that lets us in and drops us at once is not asked every half second for ever.
+func TestPauses(t *testing.T) {
+	k, now := &keeper{}, time.Now()
+	for n, want := range []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 10 * time.Second, 10 * time.Second} {
+		if k.pause = k.nextPause(now); k.pause != want {
+			t.Errorf("%d: %s, want %s", n, k.pause, want)
+		}
+		k.won = now.Add(time.Second)
+		now = k.won.Add(29 * time.Second)
+	}
+	if pause := k.nextPause(k.won.Add(30 * time.Second)); pause != firstPause {
+		t.Errorf("after a session that has lasted: %s", pause)
+	}
+}
