@@ -18,6 +18,7 @@ import (
 	"github.com/windlass-hpc/windlass/netboot/lease"
 	"github.com/windlass-hpc/windlass/netboot/nodes"
 	"github.com/windlass-hpc/windlass/netboot/publish"
+	"github.com/windlass-hpc/windlass/netboot/ra"
 	"github.com/windlass-hpc/windlass/netboot/script"
 	"github.com/windlass-hpc/windlass/netboot/tftp"
 	"github.com/windlass-hpc/windlass/netboot/web"
@@ -55,6 +56,7 @@ type server struct {
 	wires  []*dhcp.Server
 	tftp   *tftp.Server
 	web    *web.Server
+	ras    []*ra.Server
 }
 
 // Serve serves until ctx ends. It fails at once when something cannot be opened.
@@ -199,6 +201,13 @@ func (s *server) openWires(ctx context.Context) error {
 	h := dhcp.New(dhcp.Options{Site: s.o.Site, Leases: s.leases, Nodes: s.nodes, Node: s.o.Scripts.Node, Programs: s.o.Site.BootPrograms,
 		Log: s.o.Log, Meter: s.meter})
 	for _, i := range s.o.Site.Interfaces {
+		if i.EmptyRA {
+			r, err := ra.Listen(i.Name)
+			if err != nil {
+				return err
+			}
+			s.ras = append(s.ras, r)
+		}
 		if i.Mode == config.Off {
 			continue
 		}

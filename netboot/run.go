@@ -42,6 +42,13 @@ func (s *server) run(ctx context.Context) error {
 	for _, w := range s.wires {
 		all.Go(func() { w.Serve(ctx) })
 	}
+	for _, r := range s.ras {
+		all.Go(func() {
+			if err := r.Serve(ctx); err != nil { // a convenience: DHCP goes on
+				s.o.Log.WithError(err).Warn("empty router advertisements ended")
+			}
+		})
+	}
 	if s.tftp != nil {
 		serve("TFTP", s.tftp.Serve)
 	}

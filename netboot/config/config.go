@@ -95,6 +95,8 @@ type Interface struct {
 	Mode Mode
 	// Address is the server's own on it; the zero Addr means the first that it has.
 	Address netip.Addr
+	// EmptyRA answers IPv6 router solicitations with nothing, which spares iPXE a wait.
+	EmptyRA bool
 }
 
 // Subnet is the addresses of one wire, ours or one behind a relay agent.

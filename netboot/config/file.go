@@ -39,6 +39,7 @@ type fileInterface struct {
 	Name    string `json:"name"`
 	Mode    string `json:"mode"`
 	Address string `json:"address"`
+	EmptyRA bool   `json:"empty_ra"`
 }
 
 type fileSubnet struct {
