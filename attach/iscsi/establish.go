@@ -158,7 +158,7 @@ func (l *link) note(ctx context.Context) error {
 	})
 }
 
-// soon is a context for what takes no time unless the kernel is stuck; it does not end with ctx.
+// soon is a context for what takes no time unless the kernel is stuck.
 func soon(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	return context.WithTimeout(ctx, 5*time.Second)
 }

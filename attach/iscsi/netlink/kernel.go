@@ -34,6 +34,8 @@ const (
 	maxBinds         = 10
 	// replyWait bounds the time from the end of a request, when the answer has been sent, to its arrival here.
 	replyWait = 10 * time.Second
+	// closeWait bounds Close.
+	closeWait = 2 * time.Second
 )
 
 // ErrClosed says that the Kernel has been closed.
@@ -98,10 +100,18 @@ func unsupported(err error) error {
 	return fault.Hintf(err, "load the module iscsi_tcp (modprobe iscsi_tcp, or a line iscsi_tcp in /etc/modules-load.d), or use a kernel that has it")
 }
 
-// Close ends the reader. Sessions stay as they are.
+// Close ends the reader. Sessions stay as they are. A request that the kernel holds up is left behind.
 func (k *Kernel) Close() {
-	_ = k.sock.Close()
-	<-k.closed
+	done := make(chan struct{})
+	go func() {
+		_ = k.sock.Close()
+		<-k.closed
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(closeWait):
+	}
 }
 
 // ask sends a request and gives the answer. When ctx ends first the request goes on, and the next one waits for it. After is called when

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -11,6 +12,9 @@ import (
 
 	"github.com/windlass-hpc/windlass/attach/iscsi/login"
 )
+
+// readAgain is how long after a failure the reader reads again.
+const readAgain = 100 * time.Millisecond
 
 // read takes in everything until the socket is closed.
 func (k *Kernel) read() {
@@ -24,8 +28,9 @@ func (k *Kernel) read() {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.ENOBUFS):
 			k.resync()
-		case err != nil:
-			return
+		case err != nil: // the kernel may be out of memory, and not for ever
+			k.resync()
+			time.Sleep(readAgain)
 		case fromKernel: // and nobody who makes believe
 			k.take(bytes.Clone(b[:n]))
 		}

@@ -3,7 +3,9 @@ package netlink
 import (
 	"encoding/binary"
 	"os"
+	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -147,5 +149,55 @@ func TestAnswersOfOtherRequests(t *testing.T) {
 		if err := k.Session(1, 101).Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// sick is a Socket that fails to receive a few times, hears of session 1 that it is destroyed, and cannot be closed while a request is held up.
+type sick struct {
+	fails   int
+	held    chan struct{}
+	ended   chan struct{}
+	endOnce sync.Once
+}
+
+func (s *sick) Send([]byte) error { return nil }
+
+func (s *sick) Receive(b []byte) (int, bool, error) {
+	if s.fails--; s.fails >= 0 {
+		return 0, false, unix.EIO
+	}
+	if s.fails == -1 {
+		return copy(b, message(0, keventDestroySession, nil, 101, 1)), true, nil
+	}
+	<-s.ended
+	return 0, false, os.ErrClosed
+}
+
+func (s *sick) Close() error {
+	s.endOnce.Do(func() { close(s.ended) })
+	<-s.held
+	return nil
+}
+
+func TestReaderGoesOnAndCloseComesBack(t *testing.T) {
+	s := &sick{fails: 3, held: make(chan struct{}), ended: make(chan struct{})}
+	defer close(s.held)
+	k := Over(s, minPort, 1)
+	l := k.Listen(1, 101)
+	for range 2 { // the first says that something may have been lost
+		select {
+		case <-l.Woken():
+		case <-k.closed:
+			t.Fatal("the reader has ended")
+		case <-time.After(20 * time.Second):
+			t.Fatal("nothing is heard any more")
+		}
+	}
+	closed := make(chan struct{})
+	go func() { k.Close(); close(closed) }()
+	select {
+	case <-closed:
+	case <-time.After(20 * time.Second):
+		t.Fatal("Close does not come back")
 	}
 }
