@@ -25,8 +25,12 @@ func (h *Handler) proxy(r *request) *dhcpv4.DHCPv4 {
 		t = dhcpv4.MessageTypeOffer
 		h.seeDiscover(r)
 	case dhcpv4.MessageTypeRequest:
-		if r.port == ServerPort { // the other server answers; it tells all which address this node will have
-			h.see(r, nodes.Seen{Addr: addr(r.m.RequestedIPAddress())})
+		if r.port == ServerPort { // the other server answers; this one learns which address the node will have
+			seen := nodes.Seen{Addr: addr(r.m.RequestedIPAddress()), Message: "takes an address of another server"}
+			if h.o.Nodes.Stage(r.mac).Before(bootstage.Lease) {
+				seen.Stage = bootstage.Lease
+			}
+			h.see(r, seen)
 			return nil
 		}
 	case dhcpv4.MessageTypeInform:

@@ -225,6 +225,19 @@ func TestABootIsCountedOnce(t *testing.T) {
 	}
 }
 
+func TestAProxyLearnsAddresses(t *testing.T) {
+	b := newBench(t, "")
+	pxe := dhcpv4.WithOption(dhcpv4.OptClassIdentifier("PXEClient:Arch:00007"))
+	b.ask(t, config.Proxy, 67, pxe)
+	b.ask(t, config.Proxy, 67, pxe, dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest), dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IPv4(10, 1, 0, 205))))
+	if s := b.nodes.All()[0]; s.Stage != "lease" || s.IP != "10.1.0.205" || s.Boots != 1 {
+		t.Errorf("%+v", s)
+	}
+	if mac, _ := b.nodes.Who(netip.MustParseAddr("10.1.0.205")); mac != "52:54:00:00:00:01" {
+		t.Errorf("the address is of %q", mac)
+	}
+}
+
 func TestFrame(t *testing.T) {
 	p := frame(netip.MustParseAddr("10.1.0.1"), netip.MustParseAddrPort("10.1.0.11:68"), []byte("odd"))
 	if checksum(p[:20], 0) != 0 {
