@@ -72,14 +72,21 @@ func within(d time.Duration, fn func()) bool {
 	}
 }
 
-// searchProcesses reports every process that refers to something that matches.
+// searchProcesses reports every process that refers to something that matches. What processes have mapped comes last: looking at that can
+// take all the time there is.
 func searchProcesses(matches match, found *list) {
+	var others []int
 	for _, pid := range pids() {
 		if found.stop() {
 			return
 		}
-		if searchPlaces(pid, matches, found) || searchFiles(pid, matches, found) {
-			continue
+		if !searchPlaces(pid, matches, found) && !searchFiles(pid, matches, found) {
+			others = append(others, pid)
+		}
+	}
+	for _, pid := range others {
+		if found.stop() {
+			return
 		}
 		if !within(mapsTimeout, func() { searchMaps(pid, matches, found) }) {
 			found.add("perhaps %s, which cannot be looked at: it may wait for storage that does not answer", process(pid))
