@@ -64,18 +64,36 @@ type link struct {
 	wanted  wanted
 	kernel  *netlink.Kernel
 	session *netlink.Session // nil before there is one
+	unsure  bool             // there may be one that we have not heard of
 	bound   bool             // it has had a connection
 	portal  login.Portal     // where it is logged in
 }
 
 // remove takes away what there is of the session. Nobody else knows of it.
 func (l *link) remove(ctx context.Context) error {
+	if l.session == nil && l.unsure {
+		return l.removePromised(ctx)
+	}
 	if l.session == nil {
 		return nil
 	}
 	defer l.session.Close()
 	if err := l.driver.tearDown(ctx, l.session); err != nil {
 		return err
+	}
+	return l.driver.fulfil(l.id)
+}
+
+// removePromised takes away the session that the kernel may have made without our hearing of it.
+func (l *link) removePromised(ctx context.Context) error {
+	all, err := l.driver.ours(l.id)
+	if err != nil {
+		return err
+	}
+	for _, s := range all {
+		if err := l.driver.abort(ctx, l.kernel, s); err != nil {
+			return err
+		}
 	}
 	return l.driver.fulfil(l.id)
 }

@@ -3,6 +3,7 @@ package iscsi
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -58,6 +59,7 @@ func (l *link) create(ctx context.Context) error {
 		}
 		s, err := l.kernel.Create(ctx, l.wanted.commands, l.wanted.depth, none)
 		if err != nil {
+			l.unsure = errors.Is(err, netlink.ErrNoAnswer)
 			return err
 		}
 		l.session = s

@@ -2,6 +2,7 @@ package iscsi
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/u-root/iscsinl"
 
 	"github.com/windlass-hpc/windlass/attach"
 	"github.com/windlass-hpc/windlass/attach/iscsi/login"
@@ -118,5 +121,31 @@ func TestNameThatIsNone(t *testing.T) {
 	cancel()
 	if _, err := login.Resolve(ctx, login.Portal{Host: "nobody.invalid", Port: 3260}); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// TestSessionThatIsNotHeardOf is taken down all the same, and others are not.
+func TestSessionThatIsNotHeardOf(t *testing.T) {
+	d, s, f := onFake(t)
+	s.session(1, "(null)", "1073741824", "(null)")
+	s.session(2, "(null)", "77", "(null)")
+	f.on(func(kind iscsinl.IscsiEvent, message []byte) {
+		if sid := binary.NativeEndian.Uint32(message[sidAt:]); sid != 1 {
+			t.Errorf("request %d about session %d", kind, sid)
+		}
+		if kind == iscsinl.UEVENT_BASE+33 { // destroy
+			must(t, os.Remove(filepath.Join(s.dir, "class/iscsi_session/session1")))
+		}
+	})
+	kernel, err := d.open(t.Context())
+	must(t, err)
+	must(t, d.promise(7, kernel.Creator()))
+	l := &link{driver: d, id: 7, kernel: kernel, unsure: true}
+	must(t, l.remove(t.Context()))
+	if all, err := d.sessions(); err != nil || len(all) != 1 || all[0].id != 2 {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if creator, err := d.promised(7); creator != 0 || err != nil {
+		t.Errorf("the promise stays: %d, %v", creator, err)
 	}
 }

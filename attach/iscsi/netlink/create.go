@@ -3,6 +3,7 @@ package netlink
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,7 +15,7 @@ const giveUp = 3 * time.Second
 
 // Create makes a session, whose creator is this Kernel. When ctx ends while the kernel makes it, it is given all the same, so that its
 // taker can see to it that nothing is left; unless the kernel is stuck: then what comes in the end is destroyed. When Create fails, none
-// is called as soon as it is sure that there is no session.
+// is called as soon as it is sure that there is no session. ErrNoAnswer: there may be one.
 func (k *Kernel) Create(ctx context.Context, commands, depth uint16, none func()) (*Session, error) {
 	select {
 	case <-k.turn:
@@ -33,7 +34,7 @@ func (k *Kernel) Create(ctx context.Context, commands, depth uint16, none func()
 	go func() {
 		s, err := k.create(commands, depth)
 		k.turn <- struct{}{}
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrNoAnswer) {
 			none()
 		}
 		select {

@@ -38,6 +38,9 @@ const (
 	closeWait = 2 * time.Second
 )
 
+// ErrNoAnswer says that the kernel's answer has been lost: what was asked for may have been done.
+var ErrNoAnswer = errors.New("the kernel's answer has been lost")
+
 // ErrClosed says that the Kernel has been closed.
 var ErrClosed = errors.New("the iSCSI netlink socket is closed")
 
@@ -49,6 +52,7 @@ type Kernel struct {
 	turn    chan struct{} // holds one element while nobody has a request under way
 	replies chan event
 	closed  chan struct{} // when the reader has ended
+	wait    time.Duration // replyWait
 
 	mu        sync.Mutex
 	listeners map[uint32]*Session
@@ -73,6 +77,7 @@ func Open() (*Kernel, error) {
 func Over(sock Socket, port uint32, handle uint64) *Kernel {
 	k := &Kernel{
 		port: port, handle: handle, sock: sock, turn: make(chan struct{}, 1), replies: make(chan event, 1), closed: make(chan struct{}),
+		wait:      replyWait,
 		listeners: map[uint32]*Session{},
 	}
 	k.turn <- struct{}{}
@@ -150,7 +155,7 @@ func (k *Kernel) exchange(message []byte) (event, error) {
 	if err := k.sock.Send(message); err != nil {
 		return event{}, err
 	}
-	timer := time.NewTimer(replyWait)
+	timer := time.NewTimer(k.wait)
 	defer timer.Stop()
 	for {
 		select {
@@ -165,7 +170,7 @@ func (k *Kernel) exchange(message []byte) (event, error) {
 		case <-k.closed:
 			return event{}, ErrClosed
 		case <-timer.C:
-			return event{}, fault.New(fault.Timeout, "the kernel's answer has been lost")
+			return event{}, fault.New(fault.Timeout, "%w", ErrNoAnswer)
 		}
 	}
 }

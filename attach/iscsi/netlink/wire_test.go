@@ -2,6 +2,7 @@ package netlink
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"sync"
 	"testing"
@@ -199,5 +200,17 @@ func TestReaderGoesOnAndCloseComesBack(t *testing.T) {
 	case <-closed:
 	case <-time.After(20 * time.Second):
 		t.Fatal("Close does not come back")
+	}
+}
+
+// TestSessionThatIsNotHeardOf: without an answer nobody may believe that there is no session.
+func TestSessionThatIsNotHeardOf(t *testing.T) {
+	s := &sick{held: make(chan struct{}), ended: make(chan struct{})}
+	close(s.held)
+	k := Over(s, minPort, 1)
+	defer k.Close()
+	k.wait = 10 * time.Millisecond
+	if _, err := k.Create(t.Context(), 32, 16, func() { t.Error("it is said that there is none") }); !errors.Is(err, ErrNoAnswer) {
+		t.Error(err)
 	}
 }
