@@ -231,9 +231,15 @@ func TestAnotherServerOnTheWireIsNoticed(t *testing.T) {
 	_, err = n2.client(t).SendAndRead(within(t), &net.UDPAddr{IP: net.IPv4bcast, Port: 67}, m, nil)
 	must(t, err)
 	s.log.wait(t, "level=warning", "another DHCP server gives addresses on this wire", "server=10.1.0.2", "wire=br0")
-	l, err := b.node(t, "n1", "52:54:00:00:00:01").client(t).Request(within(t), dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IPv4(10, 1, 0, 11))))
+	// service goes on: ours offers too
+	n1 := b.node(t, "n1", "52:54:00:00:00:01")
+	ask, err := dhcpv4.NewDiscovery(n1.hw, dhcpv4.WithBroadcast(true))
 	must(t, err)
-	t.Logf("service goes on: %s", l.ACK.YourIPAddr)
+	ours, err := n1.client(t).SendAndRead(within(t), &net.UDPAddr{IP: net.IPv4bcast, Port: 67}, ask, nclient4.IsCorrectServer(net.ParseIP(serverAddr)))
+	must(t, err)
+	if ours.YourIPAddr.String() != "10.1.0.11" {
+		t.Errorf("n1 was offered %s", ours.YourIPAddr)
+	}
 	if m := d.run(t, "curl", "-sf", "http://10.1.0.1:8080/metrics"); !strings.Contains(m, `windlass_netboot_dhcp_other_server_total{interface="br0"}`) {
 		t.Error("the metrics do not tell of the other server")
 	}

@@ -81,12 +81,11 @@ func (s *Server) Serve(ctx context.Context) error {
 			continue
 		}
 		msg, err := s.message()
-		if err == nil {
-			_, err = p.WriteTo(msg, &ipv6.ControlMessage{IfIndex: s.dev.Index, HopLimit: hops}, &net.IPAddr{IP: net.ParseIP("ff02::1"), Zone: s.dev.Name})
+		if err != nil {
+			return err
 		}
-		if err != nil && ctx.Err() == nil {
-			return fmt.Errorf("router advertisement on %s: %w", s.dev.Name, err)
-		}
+		// without a link-local address of its own yet the machine cannot send it; nodes ask again
+		_, _ = p.WriteTo(msg, &ipv6.ControlMessage{IfIndex: s.dev.Index, HopLimit: hops}, &net.IPAddr{IP: net.ParseIP("ff02::1"), Zone: s.dev.Name})
 	}
 }
 
