@@ -98,26 +98,11 @@ func (o *options) general(fsType, key string) bool {
 	case "sync", "async", "dirsync", "lazytime", "nolazytime": // of the file system, but each has them
 		o.own = append(o.own, fsmount.Option{Key: key, Flag: true})
 	default:
-		c, ok := attrs()[key]
-		o.attrs = o.attrs&^c.clear | c.set
+		c, ok := fsmount.AttrChanges()[key]
+		o.attrs = o.attrs&^c.Clear | c.Set
 		return ok
 	}
 	return true
-}
-
-type change struct{ clear, set uint64 }
-
-func attrs() map[string]change {
-	const atime = unix.MOUNT_ATTR__ATIME
-	return map[string]change{
-		"nosuid": {0, unix.MOUNT_ATTR_NOSUID}, "suid": {unix.MOUNT_ATTR_NOSUID, 0},
-		"nodev": {0, unix.MOUNT_ATTR_NODEV}, "dev": {unix.MOUNT_ATTR_NODEV, 0},
-		"noexec": {0, unix.MOUNT_ATTR_NOEXEC}, "exec": {unix.MOUNT_ATTR_NOEXEC, 0},
-		"nosymfollow": {0, unix.MOUNT_ATTR_NOSYMFOLLOW}, "symfollow": {unix.MOUNT_ATTR_NOSYMFOLLOW, 0},
-		"nodiratime": {0, unix.MOUNT_ATTR_NODIRATIME}, "diratime": {unix.MOUNT_ATTR_NODIRATIME, 0},
-		"noatime": {atime, unix.MOUNT_ATTR_NOATIME}, "strictatime": {atime, unix.MOUNT_ATTR_STRICTATIME},
-		"relatime": {atime, 0}, "atime": {atime, 0}, "norelatime": {0, 0}, "nostrictatime": {atime, 0},
-	}
 }
 
 // refused says why an option cannot be given; "" when it can.

@@ -77,7 +77,7 @@ func (o *options) add(word, version string) error {
 func unknown(key string) error {
 	err := fault.New(fault.Invalid, "nfs.options: there is no option %q", key)
 	names := slices.Sorted(maps.Keys(known()))
-	for name := range general() {
+	for name := range fsmount.AttrChanges() {
 		names = append(names, name)
 	}
 	if near := nearest.To(key, names); len(near) > 0 {
@@ -161,22 +161,7 @@ func (o *options) general(key string) bool {
 		o.own = append(o.own, fsmount.Option{Key: key, Flag: true})
 		return true
 	}
-	c, ok := general()[key]
-	o.attrs = o.attrs&^c.clear | c.set
+	c, ok := fsmount.AttrChanges()[key]
+	o.attrs = o.attrs&^c.Clear | c.Set
 	return ok
-}
-
-type change struct{ clear, set uint64 }
-
-func general() map[string]change {
-	const atime = unix.MOUNT_ATTR__ATIME
-	return map[string]change{
-		"nosuid": {0, unix.MOUNT_ATTR_NOSUID}, "suid": {unix.MOUNT_ATTR_NOSUID, 0},
-		"nodev": {0, unix.MOUNT_ATTR_NODEV}, "dev": {unix.MOUNT_ATTR_NODEV, 0},
-		"noexec": {0, unix.MOUNT_ATTR_NOEXEC}, "exec": {unix.MOUNT_ATTR_NOEXEC, 0},
-		"nosymfollow": {0, unix.MOUNT_ATTR_NOSYMFOLLOW}, "symfollow": {unix.MOUNT_ATTR_NOSYMFOLLOW, 0},
-		"nodiratime": {0, unix.MOUNT_ATTR_NODIRATIME}, "diratime": {unix.MOUNT_ATTR_NODIRATIME, 0},
-		"noatime": {atime, unix.MOUNT_ATTR_NOATIME}, "strictatime": {atime, unix.MOUNT_ATTR_STRICTATIME},
-		"relatime": {atime, 0}, "atime": {atime, 0},
-	}
 }
