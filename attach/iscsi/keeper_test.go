@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/u-root/iscsinl"
+	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/attach"
 	"github.com/windlass-hpc/windlass/attach/iscsi/login"
@@ -19,17 +20,14 @@ import (
 // specOf is the spec of the sessions that tree makes.
 func specOf() *models.Attach { return &models.Attach{Kind: models.AttachKindIscsi, Iscsi: valid()} }
 
-// unreadable makes a file one that cannot be looked at, and gives what undoes that.
+// unreadable makes a file one that cannot be looked at, and gives what undoes that. It is there all the time: what is not, has gone.
 func (s tree) unreadable(path string) (restore func()) {
 	path = filepath.Join(s.dir, path)
-	content, err := os.ReadFile(path)
-	must(s.t, err)
-	must(s.t, os.Remove(path))
-	must(s.t, os.Mkdir(path, 0o755))
-	return func() {
-		must(s.t, os.Remove(path))
-		must(s.t, os.WriteFile(path, content, 0o644))
-	}
+	aside := filepath.Join(s.t.TempDir(), "directory")
+	must(s.t, os.Mkdir(aside, 0o755))
+	exchange := func() { must(s.t, unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, aside, unix.RENAME_EXCHANGE)) }
+	exchange()
+	return exchange
 }
 
 func TestWhatCannotBeLookedAtHasNotGone(t *testing.T) {

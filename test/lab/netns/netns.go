@@ -10,11 +10,14 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/internal/mountinfo"
 )
 
 // insideVar marks the process that runs in the namespaces.
@@ -70,6 +73,9 @@ func prepare(addresses []string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make the mounts private: %w", err)
 	}
+	if err := letGo("/run", os.TempDir()); err != nil {
+		return err
+	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mount /proc: %w", err)
 	}
@@ -83,6 +89,26 @@ func prepare(addresses []string) error {
 	for _, a := range addresses {
 		if err := ip("address", "add", a, "dev", "lo"); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// letGo unmounts what is mounted below directories: as long as it is mounted in here too, other tests, to whom it belongs, find it in use.
+func letGo(dirs ...string) error {
+	for _, dir := range dirs {
+		mounted, err := mountinfo.Below(dir)
+		if err != nil {
+			return fmt.Errorf("look for what is mounted below %s: %w", dir, err)
+		}
+		for _, m := range slices.Backward(mounted) {
+			if m.Mountpoint == dir {
+				continue
+			}
+			// One that a mount above it took along is none any more.
+			if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH); err != nil && err != unix.EINVAL && err != unix.ENOENT {
+				return fmt.Errorf("unmount %s, which others have mounted: %w", m.Mountpoint, err)
+			}
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package netns
 import (
 	"net"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/windlass-hpc/windlass/internal/mountinfo"
@@ -34,6 +35,9 @@ func TestNamespaces(t *testing.T) {
 	entries, err := os.ReadDir("/run")
 	if err != nil || len(entries) > 0 {
 		t.Errorf("/run holds %v, %v", entries, err)
+	}
+	if mounted, err := mountinfo.Below(os.TempDir()); err != nil || slices.ContainsFunc(mounted, func(i *mountinfo.Info) bool { return i.Mountpoint != os.TempDir() }) {
+		t.Errorf("what others have mounted is mounted in here too: %v, %v", mounted, err)
 	}
 	if _, err := mountinfo.Below("/"); err != nil {
 		t.Errorf("/proc is not that of the namespace: %v", err)
