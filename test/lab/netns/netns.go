@@ -87,7 +87,11 @@ func prepare(addresses []string) error {
 		return err
 	}
 	for _, a := range addresses {
-		if err := ip("address", "add", a, "dev", "lo"); err != nil {
+		args := []string{"address", "add", a, "dev", "lo"}
+		if strings.Contains(a, ":") {
+			args = append(args, "nodad") // it can be bound at once
+		}
+		if err := ip(args...); err != nil {
 			return err
 		}
 	}
