@@ -60,8 +60,8 @@ func (n *node) startShell(shell string) (p *supervise.Process, err error) {
 		return nil, err
 	}
 	defer tty.Close()
-	args := []string{filepath.Base(shell)}
-	if args[0] == "busybox" {
+	args := []string{shell} // the whole path: u-root's commands follow the link to find which of them is meant
+	if filepath.Base(shell) == "busybox" {
 		args = []string{"sh"}
 	}
 	attr := os.ProcAttr{Dir: "/", Env: environment(), Files: []*os.File{tty, tty, tty}}
