@@ -68,10 +68,11 @@ func rescue(t *testing.T, bin string) {
 	})
 	n := boot(t, initrd, 512, "windlass.rescue windlass.hostname=saved")
 	n.await("there are no modules for the running kernel", "A shell is on the console (/bin/sh)")
-	n.types("ls /bbin/ls && echo work''s")
+	n.await("toggle key help") // gosh is ready; what was typed before it forgets
+	n.types("ls /bbin/ls && echo work''s\r")
 	n.await("works\n")
-	n.types("exit")
-	n.await("rescue: the shell ended", "network: there is no device that windlass.net fits")
+	n.types("exit\r")
+	n.await("rescue: the shell ended with code 0", "network: there is no device that windlass.net fits")
 }
 
 // debian boots Debian with systemd, from a server that fails at first; its daemon is killed, and in the end it is switched off.
