@@ -7,7 +7,7 @@ set -euo pipefail
 # What each is for: docs/DEPENDENCIES.md. A `test` is a `demo` and more, a `bench` the same.
 demo=(debootstrap squashfs-tools curl ca-certificates)
 test=("${demo[@]}" gcc libc6-dev erofs-utils e2fsprogs xfsprogs btrfs-progs dosfstools fdisk mount busybox-static xz-utils zstd iproute2 procps shellcheck chromium qemu-system-x86
-	ceph-mon ceph-osd ceph-common librados-dev librbd-dev tgt nfs-ganesha nfs-ganesha-vfs rpcbind dnsmasq-base ipxe)
+	ceph-mon ceph-osd ceph-common librados-dev librbd-dev tgt nfs-ganesha nfs-ganesha-vfs rpcbind dnsmasq-base ipxe ipxe-qemu ovmf)
 bench=("${demo[@]}" crun systemd-container busybox-static erofs-utils squashfuse fuse3 acl iproute2)
 
 die() { echo "install: $*" >&2; exit 1; }

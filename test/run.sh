@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 
-all=(packages rootfs build lint generated unit ceph lazy contract crash guest lab)
+all=(packages rootfs build lint generated unit ceph lazy contract crash guest lab netboot)
 sections=("$@")
 [ $# -gt 0 ] || sections=("${all[@]}")
 
@@ -53,6 +53,9 @@ guest() { gotest -tags guest -count=1 -timeout 15m ./test/guest; }
 
 # Real storage servers, and a guest whose kernel has the modules for what they serve.
 lab() { gotest -tags lab -timeout 40m ./test/lab; }
+
+# Emulated machines boot over the network, from power-on to a container.
+netboot() { gotest -tags guest -timeout 40m ./test/netboot; }
 
 # -count=1: what these tests build and run by themselves is nothing that the test cache knows of.
 gotest() {
