@@ -36,6 +36,10 @@ demo: ## raise a real systemd container from a squashfs and take it down again
 demo-lazy: ## the same from a chunkfs image that a web server has, with an empty cache
 	@test/demo.sh lazy
 
+.PHONY: boot-demo
+boot-demo: ## boot an emulated machine over the network, from power-on to its container, on this terminal
+	@test/bootdemo.sh
+
 .PHONY: test
 test: ## run every check and every test, as continuous integration does
 	@test/run.sh
