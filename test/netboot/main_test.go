@@ -78,6 +78,7 @@ func prepare() error {
 		return err
 	}
 	kernel := filepath.Join(vm.Cache(), "kernel")
+	// Nobody asks for fuse before chunkfs opens /dev/fuse, which is there only when the module is.
 	orders := []string{
 		"ip link add " + wire + " type bridge forward_delay 0 stp_state 0",
 		"ip address add " + serverAddr + "/24 dev " + wire,
@@ -86,7 +87,7 @@ func prepare() error {
 		"ip tuntap add tap1 mode tap", "ip link set tap1 master " + wire + " up",
 		"mkdir " + dir + "/bin " + dir + "/files " + dir + "/images",
 		"go build -trimpath -ldflags=-s -o " + dir + "/bin/ ../../cmd/windlass ../../cmd/windlass-shim",
-		windlass + " initramfs build --preset minimal --kernel " + kernel + "/vmlinuz --modules " + kernel + " --file /bin/busybox:/bin/busybox -o " + dir + "/files/initramfs.img",
+		windlass + " initramfs build --preset minimal --load fuse --kernel " + kernel + "/vmlinuz --modules " + kernel + " --file /bin/busybox:/bin/busybox -o " + dir + "/files/initramfs.img",
 		"cp " + kernel + "/vmlinuz " + dir + "/files/vmlinuz",
 		"cp " + filepath.Join(vm.Cache(), "debian.squashfs") + " " + dir + "/images/debian.squashfs",
 	}
