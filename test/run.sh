@@ -29,18 +29,21 @@ generated() { go run ./swagger/generate -check; }
 # What is in lazy is too slow with it, or has to be in time. Tests that make namespaces of mounts come after the others: as long as the mounts
 # of another test are in there too, that finds them in use.
 unit() {
-	local packages apart='/(initramfs/boot(/.*)?|netboot|test/lab(/.*)?)$'
+	local packages code=0 apart='/(initramfs/boot(/.*)?|netboot|test/lab(/.*)?)$'
 	mapfile -t packages < <(go list ./... | grep -vE "/test/(lazyfs|corrupt)$|$apart")
-	gotest -race -p 2 -timeout 8m "${packages[@]}"
+	gotest -race -p 2 -timeout 8m "${packages[@]}" || code=1
 	mapfile -t packages < <(go list ./... | grep -E "$apart")
-	gotest -race -p 2 -timeout 8m "${packages[@]}"
+	gotest -race -p 2 -timeout 8m "${packages[@]}" || code=1
+	return $code
 }
 
 # A program of its own with libraries of its own, which the tags ask for; it publishes to a cluster that the tests start.
 ceph() {
+	local code=0
 	make --no-print-directory ceph
-	gotest -race -tags ceph,pacific -timeout 5m ./image/rbd
-	gotest -tags ceph,pacific -timeout 15m ./cmd/windlass-ceph
+	gotest -race -tags ceph,pacific -timeout 5m ./image/rbd || code=1
+	gotest -tags ceph,pacific -timeout 15m ./cmd/windlass-ceph || code=1
+	return $code
 }
 
 # Whole-system tests of chunkfs, one after the other: they measure how long readers wait.
