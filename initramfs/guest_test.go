@@ -27,6 +27,8 @@ exec >/dev/ttyS0 2>&1
 echo "test: up $($b uname -r)"
 $b mount -t erofs /dev/null /mnt
 $b grep -q erofs /proc/filesystems && echo "test: the kernel has called modprobe"
+$b [ -c /dev/fuse ] || $b mknod /dev/fuse c 10 229
+$b grep -q "^fuse " /proc/modules || { : </dev/fuse; $b grep -q "^fuse " /proc/modules && echo "test: to open /dev/fuse loads its driver"; }
 $b grep -q crc32c_generic /proc/modules && echo "test: soft dependencies are there"
 /sbin/modprobe -a $($b cat /modules) && echo "test: all modules are loaded"
 echo "test: $($b wc -l </proc/modules) modules"
@@ -49,11 +51,11 @@ func TestAKernelUnpacksIt(t *testing.T) {
 	for _, c := range Compressions() {
 		t.Run(string(c), func(t *testing.T) {
 			o := Options{Windlass: bin + "/windlass", Shim: bin + "/windlass-shim", Kernel: kernelDir(t) + "/vmlinuz", Modules: kernelDir(t), Compress: c}
-			if o.Module = []string{"erofs", "rbd", "iscsi_tcp"}; c == Zstd {
+			if o.Module = []string{"erofs", "rbd", "iscsi_tcp", "fuse"}; c == Zstd {
 				o.Preset = kmod.HPC
 			}
 			console := boot(t, o)
-			for _, want := range []string{"up 6.1", "the kernel has called modprobe", "soft dependencies are there", "done"} {
+			for _, want := range []string{"up 6.1", "the kernel has called modprobe", "to open /dev/fuse loads its driver", "soft dependencies are there", "done"} {
 				if !strings.Contains(console, "test: "+want) {
 					t.Errorf("%q is missing", want)
 				}

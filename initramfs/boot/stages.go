@@ -44,6 +44,9 @@ func (n *node) modules(ctx context.Context) {
 		s.Failed(err) // a kernel that has all in itself goes on
 		return
 	}
+	if _, err := devices.Nodes(ctx, "/dev", l.Nodes()); err != nil { // before anything that may want one, such as a chunkfs image /dev/fuse
+		s.Failed(err)
+	}
 	r, err := devices.Plug(ctx, devices.Config{Loader: l, Sys: "/sys", Quiet: 150 * time.Millisecond, Most: 30 * time.Second, Say: s.Say})
 	if err != nil {
 		s.Failed(err)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -78,7 +79,13 @@ func TestPresetsResolve(t *testing.T) {
 			}
 			seen[m.Name] = true
 		}
-		for _, want := range []string{"rbd", "erofs", "crc32c_generic", "nfsv4", "iscsi_tcp", "overlay", "virtio_net"} {
+		nodes := (&Loader{index: debian(t).Index(s, "", nil)}).Nodes()
+		for _, want := range []Node{{"fuse", false, 10, 229}, {"loop-control", false, 10, 237}, {"net/tun", false, 10, 200}} {
+			if !slices.Contains(nodes, want) {
+				t.Errorf("%s: nobody makes /dev/%s, only %v", p, want.Name, nodes)
+			}
+		}
+		for _, want := range []string{"rbd", "fuse", "erofs", "crc32c_generic", "nfsv4", "iscsi_tcp", "overlay", "virtio_net"} {
 			if !seen[want] {
 				t.Errorf("%s has no %s", p, want)
 			}
