@@ -163,7 +163,7 @@ func TestANodeIsFollowedFromDHCPToRunning(t *testing.T) {
 		t.Errorf("the error is not shown: %+v", st)
 	}
 	n1.run(t, "curl", "-sf", "-o", "/dev/null", webURL+"/images/debian.sqsh")
-	report(n1, `{"mac":"52:54:00:00:00:01","stage":"running","message":"debian"}`)
+	report(n1, `{"mac":"52:54:00:00:00:01","stage":"running","state":"done","uptime_ms":9000,"sent_ms":9001,"message":"debian"}`)
 	st := b.status(t, n1)["n1"]
 	var stages []string
 	for _, e := range st.Stages {
@@ -173,7 +173,7 @@ func TestANodeIsFollowedFromDHCPToRunning(t *testing.T) {
 		t.Errorf("stages %s, %+v", got, st)
 	}
 	table := n1.run(t, "curl", "-sf", "-H", "Accept: text/plain", webURL+"/nodes")
-	if !strings.Contains(table, "NAME") || !strings.Contains(table, "running") {
+	if !strings.Contains(table, "NAME") || !strings.Contains(table, "  running  done  ") {
 		t.Errorf("the table is\n%s", table)
 	}
 	if m := n1.run(t, "curl", "-sf", webURL+"/metrics"); !strings.Contains(m, `windlass_netboot_nodes{stage="running"} 1`) || !strings.Contains(m, `windlass_netboot_reports_total{result="error",stage="image"} 1`) {

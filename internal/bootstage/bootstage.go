@@ -22,12 +22,22 @@ const (
 	Network   Stage = "network"   // the node has its address
 	Clock     Stage = "clock"     // it knows the time
 	Config    Stage = "config"    // it has its configuration and definitions
-	Daemon    Stage = "daemon"    // windlass serves on it
+	Daemon    Stage = "daemon"    // windlass serves on it; the last stage of a node that waits for orders
 	Image     Stage = "image"     // its image is being fetched
 	Container Stage = "container" // its container is being raised
-	Running   Stage = "running"   // the container runs
+	Running   Stage = "running"   // the container runs; done when it is ready
 	Handoff   Stage = "handoff"   // the node goes on without init: switch_root or kexec
 	Rescue    Stage = "rescue"    // it cannot go on: a person is asked for
+)
+
+// State is how far a node is within a stage.
+type State string
+
+// The states of a stage.
+const (
+	Begun  State = "begun"
+	Done   State = "done"
+	Failed State = "failed" // it may be tried again
 )
 
 // All gives the stages in their order.

@@ -105,7 +105,7 @@ func pick(all []nodes.Status, names []string) ([]nodes.Status, error) {
 }
 
 func (a *app) writeNodes(w io.Writer, all []nodes.Status) error {
-	t := &table{head: []string{"NAME", "MAC", "IP", "GROUP", "STAGE", "SINCE", "TOOK", "ERROR"}}
+	t := &table{head: nodes.Head()}
 	for _, s := range all {
 		t.add(s.Cells(a.opts.Now())...)
 	}

@@ -34,8 +34,11 @@ type Seen struct {
 	MAC    string // may be empty when Addr is known to be a node's
 	Addr   netip.Addr
 	Source Source
-	// Stage is what the node entered; empty when it did not.
+	// Stage is what the node entered; empty when it did not. State is how it is in it; empty is Done, for what servers see has happened.
 	Stage bootstage.Stage
+	State bootstage.State
+	// At is when it happened; the zero time is now. Reports may come late.
+	At time.Time
 	// Fresh says that the node began anew: it was switched on.
 	Fresh    bool
 	Platform string
@@ -55,7 +58,10 @@ type Entry struct {
 	Stage bootstage.Stage `json:"stage"`
 	Time  time.Time       `json:"time"`
 	// Seconds is the time since the first thing seen of this boot.
-	Seconds float64 `json:"seconds"`
+	Seconds float64         `json:"seconds"`
+	State   bootstage.State `json:"state,omitempty"`
+	// Ended is when the stage was done, as far as the node says it.
+	Ended time.Time `json:"ended,omitzero"`
 }
 
 // Failure is the last error of a node.
@@ -74,8 +80,9 @@ type Status struct {
 	IP       string          `json:"ip,omitempty"`
 	Platform string          `json:"platform,omitempty"`
 	Stage    bootstage.Stage `json:"stage,omitempty"`
-	Since    time.Time       `json:"since,omitzero"`
-	Last     time.Time       `json:"last,omitzero"` // when anything was seen of it
+	State    bootstage.State `json:"state,omitempty"`
+	Since    time.Time       `json:"since,omitzero"` // when it entered the stage, or the state
+	Last     time.Time       `json:"last,omitzero"`  // when anything was seen of it
 	Boots    int             `json:"boots"`
 	Bytes    int64           `json:"bytes"` // sent to it in this boot
 	Message  string          `json:"message,omitempty"`
@@ -90,6 +97,7 @@ type Event struct {
 	Name    string          `json:"name,omitempty"`
 	Source  Source          `json:"source"`
 	Stage   bootstage.Stage `json:"stage,omitempty"`
+	State   bootstage.State `json:"state,omitempty"`
 	Message string          `json:"message,omitempty"`
 	Error   string          `json:"error,omitempty"`
 }

@@ -66,6 +66,67 @@ func TestANodeGoesFromStageToStage(t *testing.T) {
 	}
 }
 
+// Reports of the first stages come once there is a network, and all of them have their true times.
+func TestReportsThatComeLateHaveTheirTimes(t *testing.T) {
+	r, now := registry()
+	began := *now
+	at := func(seconds float64) time.Time { return began.Add(time.Duration(seconds * float64(time.Second))) }
+	see := func(came, happened float64, stage bootstage.Stage, state bootstage.State, failed string) {
+		*now = at(came)
+		r.See(Seen{MAC: macA, Source: Report, Stage: stage, State: state, At: at(happened), Error: failed})
+	}
+	r.See(Seen{MAC: macA, Source: DHCP, Stage: bootstage.Discover, Fresh: true})
+	*now = at(3)
+	r.See(Seen{MAC: macA, Source: HTTP, Stage: bootstage.Initramfs})
+	*now = at(9)
+	r.See(Seen{MAC: macA, Source: HTTP, Stage: bootstage.Image, State: bootstage.Begun}) // overtakes the reports
+	see(9, 4, bootstage.Init, bootstage.Begun, "")
+	see(9, 5, bootstage.Init, bootstage.Done, "")
+	see(9, 6, bootstage.Network, bootstage.Begun, "")
+	see(9, 8, bootstage.Network, bootstage.Done, "")
+	if s := status(t, r, macA); s.Stage != bootstage.Image || s.State != bootstage.Begun || !s.Since.Equal(at(9)) {
+		t.Errorf("reports of what was put the node back: %+v", s)
+	}
+	see(10, 10, bootstage.Image, bootstage.Failed, "500")
+	if s := status(t, r, macA); s.Stage != bootstage.Image || s.State != bootstage.Failed || s.Error == nil {
+		t.Errorf("the stage that failed: %+v", s)
+	}
+	see(12, 12, bootstage.Image, bootstage.Done, "")
+	if s := status(t, r, macA); s.Error != nil {
+		t.Errorf("the stage is done and its error stays: %+v", s)
+	}
+	see(13, 13, bootstage.Running, bootstage.Begun, "")
+	see(17, 17, bootstage.Running, bootstage.Done, "")
+	s := status(t, r, macA)
+	var got []string
+	for _, e := range s.Stages {
+		got = append(got, fmt.Sprintf("%s %s %v-%v", e.Stage, e.State, e.Seconds, e.Ended.Sub(began).Seconds()))
+	}
+	if g := strings.Join(got, ", "); g != "discover done 0-0, initramfs done 3-3, init done 4-5, network done 6-8, image done 9-12, running done 13-17" {
+		t.Error(g)
+	}
+	if c := strings.Join(s.Cells(at(20)), " "); c != "n1 "+macA+" 10.1.0.11 compute running done 3s 17.0s -" {
+		t.Error(c)
+	}
+	see(18, 18, bootstage.Image, bootstage.Failed, "404") // a container that looks for a file
+	if s := status(t, r, macA); s.Stage != bootstage.Running || s.State != bootstage.Done || s.Error == nil {
+		t.Errorf("what fails beside: %+v", s)
+	}
+}
+
+// Where another server gives addresses, that init begins anew shows that a node was switched on.
+func TestInitThatBeginsAnewIsABoot(t *testing.T) {
+	r, now := registry()
+	began := *now
+	for i, seconds := range []int{0, 1, 100} { // the second is sent again
+		*now = began.Add(time.Duration(seconds) * time.Second)
+		r.See(Seen{MAC: macA, Source: Report, Stage: bootstage.Init, State: bootstage.Begun})
+		if got, want := status(t, r, macA).Boots, []int{1, 1, 2}[i]; got != want {
+			t.Errorf("after %d s the node has booted %d times", seconds, got)
+		}
+	}
+}
+
 func TestAnAddressIsOneNodesOnly(t *testing.T) {
 	r, _ := registry()
 	a := netip.MustParseAddr("10.1.0.50")

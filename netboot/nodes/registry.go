@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"container/list"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -52,42 +51,29 @@ func (r *Registry) See(s Seen) (mac, name string, ok bool) {
 		return "", "", false
 	}
 	now := r.now().UTC()
+	at := now
+	if !s.At.IsZero() && s.At.Before(now) {
+		at = s.At.UTC()
+	}
 	r.dirty = true
-	if s.Fresh || n.s.Boots == 0 {
+	if s.Fresh || n.s.Boots == 0 || n.restarted(s, at) {
 		n.s = Status{MAC: n.s.MAC, Name: n.s.Name, Group: n.s.Group, Listed: n.s.Listed, IP: n.s.IP, Boots: n.s.Boots + 1, Error: n.s.Error, Stages: []Entry{}}
 	}
 	n.s.Last = now
 	n.s.Bytes += s.Bytes
 	n.s.Platform = cmp.Or(s.Platform, n.s.Platform)
 	r.bind(n, s.Addr)
-	if s.Stage != "" && s.Error == "" {
-		n.enter(s.Stage, now, s.Message)
+	if s.Stage != "" {
+		if s.Error != "" {
+			s.State = bootstage.Failed
+		}
+		n.enter(s, at)
 	}
 	if s.Error != "" {
-		n.s.Error = &Failure{Stage: cmp.Or(s.Stage, n.s.Stage), Time: now, Text: s.Error}
+		n.s.Error = &Failure{Stage: cmp.Or(s.Stage, n.s.Stage), Time: at, Text: s.Error}
 	}
-	r.note(Event{Time: now, MAC: n.s.MAC, Name: n.s.Name, Source: s.Source, Stage: s.Stage, Message: s.Message, Error: s.Error})
+	r.note(Event{Time: at, MAC: n.s.MAC, Name: n.s.Name, Source: s.Source, Stage: s.Stage, State: s.State, Message: s.Message, Error: s.Error})
 	return n.s.MAC, n.s.Name, true
-}
-
-// enter puts a node into a stage. A stage that it is in, or was in before, keeps the time of the first; an error is over when a later
-// stage is reached.
-func (n *node) enter(stage bootstage.Stage, now time.Time, message string) {
-	if n.s.Stage != stage {
-		n.s.Stage, n.s.Since = stage, now
-	}
-	n.s.Message = message
-	if e := n.s.Error; e != nil && e.Stage.Before(stage) && stage != bootstage.Rescue {
-		n.s.Error = nil
-	}
-	if slices.ContainsFunc(n.s.Stages, func(e Entry) bool { return e.Stage == stage }) {
-		return
-	}
-	first := now
-	if len(n.s.Stages) > 0 {
-		first = n.s.Stages[0].Time
-	}
-	n.s.Stages = append(n.s.Stages, Entry{Stage: stage, Time: now, Seconds: now.Sub(first).Seconds()})
 }
 
 // find gives the node that was seen; one that is not known is added when its MAC is.

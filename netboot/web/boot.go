@@ -31,8 +31,12 @@ func (s *Server) script(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	seen := nodes.Seen{MAC: mac, Source: nodes.HTTP, Stage: bootstage.Script, Message: "was given its script", Bytes: int64(len(text))}
-	if !from.IsLoopback() && s.o.Site.HTTP.CheckSource {
-		seen.Addr = from
+	if !from.IsLoopback() {
+		if s.o.Site.HTTP.CheckSource {
+			seen.Addr = from
+		}
+		// with the DHCP of another server this is the first that is seen of a node that was switched on
+		seen.Fresh = !s.o.Nodes.Stage(mac).Before(bootstage.Init)
 	}
 	_, name, _ := s.o.Nodes.See(seen)
 	s.o.Log.WithFields(map[string]any{"mac": mac, "node": name, "from": from.String()}).Info("HTTP: script")
@@ -91,9 +95,10 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) error {
 	if _, ok := s.o.Scripts.Node(rep.MAC); !ok {
 		return fault.New(fault.NotFound, "%s is not a listed node", rep.MAC)
 	}
-	_, name, _ := s.o.Nodes.See(nodes.Seen{MAC: rep.MAC, Source: nodes.Report, Stage: rep.Stage, Message: rep.Message, Error: rep.Error})
+	_, name, _ := s.o.Nodes.See(nodes.Seen{MAC: rep.MAC, Source: nodes.Report, Stage: rep.Stage, State: rep.State, At: rep.At(s.o.Now()),
+		Message: rep.Message, Error: rep.Error})
 	s.o.Meter.Reported(rep.Stage, rep.Error != "")
-	entry := s.o.Log.WithFields(map[string]any{"mac": rep.MAC, "node": name, "stage": string(rep.Stage), "message": rep.Message})
+	entry := s.o.Log.WithFields(map[string]any{"mac": rep.MAC, "node": name, "stage": string(rep.Stage), "state": string(rep.State), "message": rep.Message})
 	if rep.Error != "" {
 		entry.WithField("error", rep.Error).Warn("a node reports an error")
 	} else {

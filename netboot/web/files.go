@@ -49,8 +49,11 @@ func (s *Server) seeFile(r *http.Request, prefix, name string, n int64, err erro
 	}
 	if err != nil {
 		seen.Error = fmt.Sprintf("%.200q: %v", name, err)
-	} else if at := s.o.Nodes.Stage(mac); seen.Stage.Before(at) && at != bootstage.Rescue {
+	} else if at := s.o.Nodes.Stage(mac); (seen.Stage.Before(at) || seen.Stage == bootstage.Image && at == seen.Stage) && at != bootstage.Rescue {
 		seen.Stage = "" // an image is read all the time
+	}
+	if seen.Stage == bootstage.Image && err == nil {
+		seen.State = bootstage.Begun // when it has all, the node says
 	}
 	s.o.Nodes.See(seen)
 }
