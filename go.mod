@@ -3,6 +3,7 @@ module github.com/windlass-hpc/windlass
 go 1.26.0
 
 require (
+	aead.dev/minisign v0.3.0
 	github.com/PlakarKorp/go-cdc-chunkers v1.1.0
 	github.com/anchore/go-lzo v0.1.0
 	github.com/ceph/go-ceph v0.41.0
@@ -83,6 +84,7 @@ require (
 	go.opentelemetry.io/otel/log v1.47.0 // indirect
 	go.opentelemetry.io/otel/metric v1.47.0 // indirect
 	go.opentelemetry.io/otel/trace v1.47.0 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/exp v0.0.0-20250305212735-054e65f0b394 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect

@@ -278,6 +278,19 @@ func TestAWrongDigestIsRefused(t *testing.T) {
 	}
 }
 
+func TestADefinitionThatIsNotSignedIsRefused(t *testing.T) {
+	d := &fakeDaemon{}
+	const key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3"
+	n, out := newNode(t, d, "windlass.rescue=off windlass.container="+web(t)+" windlass.container.key="+key)
+	go n.image(t.Context())
+	within(t, "it is tried again", func() bool { return strings.Contains(out.String(), "(failure 3)") })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.created > 0 || !strings.Contains(out.String(), "its signature is none of minisign") { // the server gives the definition for any path
+		t.Errorf("created %d", d.created)
+	}
+}
+
 func TestTheEndOfTheContainerIsTold(t *testing.T) {
 	d := &fakeDaemon{}
 	n, out := newNode(t, d, "windlass.rescue=off windlass.container="+web(t))

@@ -47,7 +47,8 @@ func (n *node) image(ctx context.Context) {
 
 // definition fetches and reads it.
 func (n *node) definition(ctx context.Context, s *journal.Stage) (*models.Container, error) {
-	data, err := image.Read(ctx, n.fetch, "windlass.container", n.opts.Container, n.opts.ContainerDigest)
+	proof := image.Proof(n.opts.ContainerProof)
+	data, comment, err := image.Read(ctx, n.fetch, "windlass.container", n.opts.Container, proof)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +56,7 @@ func (n *node) definition(ctx context.Context, s *journal.Stage) (*models.Contai
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", image.Shown(n.opts.Container), err)
 	}
-	s.Done("definition %s, %d bytes", image.Shown(n.opts.Container), len(data))
+	s.Done("definition %s, %d bytes%s", image.Shown(n.opts.Container), len(data), image.Proven(proof, comment))
 	return spec, nil
 }
 

@@ -160,12 +160,12 @@ func (n *node) configuration(ctx context.Context) bool {
 	if n.opts.Config == "" {
 		return true
 	}
-	s := n.j.Begin(bootstage.Config)
+	s, proof := n.j.Begin(bootstage.Config), image.Proof(n.opts.ConfigProof)
 	for failures := 1; ; failures++ {
-		data, err := image.Read(ctx, n.fetch, "windlass.config", n.opts.Config, n.opts.ConfigDigest)
+		data, comment, err := image.Read(ctx, n.fetch, "windlass.config", n.opts.Config, proof)
 		if err == nil {
 			if n.configPath, err = image.Keep(stateDir, data); err == nil {
-				s.Done("%s, %d bytes", image.Shown(n.opts.Config), len(data))
+				s.Done("%s, %d bytes%s", image.Shown(n.opts.Config), len(data), image.Proven(proof, comment))
 				return true
 			}
 		}

@@ -34,7 +34,7 @@ func TestWhatWindlassUnderstands(t *testing.T) {
 	}
 	compare(t, []any{"http://h/c.yaml", "http://h/d.json", digest, "http://h/report", "debug", RescueNow, HandoffKexec, "n1",
 		[]string{"10.0.0.1", "10.0.0.2"}, "52:54:00:12:34:56"},
-		[]any{o.Config, o.Container, o.ContainerDigest, o.Report, o.Log, o.Rescue, o.Handoff, o.Hostname, o.NTP, o.BootMAC.String()})
+		[]any{o.Config, o.Container, o.ContainerProof.Digest, o.Report, o.Log, o.Rescue, o.Handoff, o.Hostname, o.NTP, o.BootMAC.String()})
 	args, warnings := o.Serve()
 	compare(t, []string{"--log-level=debug", "--scheme=unix", "--scheme=http", "--host=127.0.0.1", "--port=8080", "--scheme=https",
 		"--tls-host=0.0.0.0", "--tls-port=8443"}, args)

@@ -2,6 +2,7 @@ package cmdline
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"regexp"
 	"slices"
@@ -29,21 +30,23 @@ const (
 
 // Options is what the command line says. URLs are as they were written; they may hold passwords.
 type Options struct {
-	Config, ConfigDigest       string // the daemon's configuration
-	Container, ContainerDigest string // the definition of the container
-	Report                     string // where reports are posted
-	API                        []string
-	Insecure                   bool // an API without certificates may be reached from other machines
-	Log                        string
-	Rescue                     string
-	Handoff                    string
-	Hostname                   string
-	NTP                        []string
-	Links                      []Link // of the network; none: every device is tried
-	NoNetwork                  bool
-	BootMAC                    net.HardwareAddr // of the device that the node booted from, if the boot loader says so
-	Pass                       []string         // words for the container
-	Warnings                   []string         // what was not understood
+	Config         string // the daemon's configuration
+	ConfigProof    Proof
+	Container      string // the definition of the container
+	ContainerProof Proof
+	Report         string // where reports are posted
+	API            []string
+	Insecure       bool // an API without certificates may be reached from other machines
+	Log            string
+	Rescue         string
+	Handoff        string
+	Hostname       string
+	NTP            []string
+	Links          []Link // of the network; none: every device is tried
+	NoNetwork      bool
+	BootMAC        net.HardwareAddr // of the device that the node booted from, if the boot loader says so
+	Pass           []string         // words for the container
+	Warnings       []string         // what was not understood
 }
 
 // Parse reads a command line. given is what the kernel gave to its first process, arguments and environment.
@@ -84,21 +87,22 @@ func (o *Options) setters() map[string]func(string) error {
 			return nil
 		}
 	}
-	return map[string]func(string) error{
-		"config":           text(&o.Config),
-		"config.digest":    checked(&o.ConfigDigest, isDigest, "digest; write sha256: and 64 digits"),
-		"container":        text(&o.Container),
-		"container.digest": checked(&o.ContainerDigest, isDigest, "digest; write sha256: and 64 digits"),
-		"report":           text(&o.Report),
-		"log":              oneOf(&o.Log, "error", "warn", "info", "debug", "trace"),
-		"handoff":          oneOf(&o.Handoff, HandoffContainer, HandoffSwitchRoot, HandoffKexec),
-		"hostname":         checked(&o.Hostname, IsHostname, "name of a host"),
-		"rescue":           o.setRescue,
-		"api":              o.setAPI,
-		"api.insecure":     func(v string) error { o.Insecure = v != "no" && v != "0"; return nil },
-		"ntp":              func(v string) error { o.NTP = append(o.NTP, split(v, ",")...); return nil },
-		"net":              o.setNet,
+	all := map[string]func(string) error{
+		"config":       text(&o.Config),
+		"container":    text(&o.Container),
+		"report":       text(&o.Report),
+		"log":          oneOf(&o.Log, "error", "warn", "info", "debug", "trace"),
+		"handoff":      oneOf(&o.Handoff, HandoffContainer, HandoffSwitchRoot, HandoffKexec),
+		"hostname":     checked(&o.Hostname, IsHostname, "name of a host"),
+		"rescue":       o.setRescue,
+		"api":          o.setAPI,
+		"api.insecure": func(v string) error { o.Insecure = v != "no" && v != "0"; return nil },
+		"ntp":          func(v string) error { o.NTP = append(o.NTP, split(v, ",")...); return nil },
+		"net":          o.setNet,
 	}
+	maps.Copy(all, o.proofs("config", &o.ConfigProof))
+	maps.Copy(all, o.proofs("container", &o.ContainerProof))
+	return all
 }
 
 // bare lists those that need no value.
@@ -107,21 +111,19 @@ func bare(name string) bool { return name == "rescue" || name == "api.insecure" 
 func (o *Options) set(name, value string, valued bool) {
 	all := o.setters()
 	name = strings.ReplaceAll(name, "-", "_")
-	set := all[name]
+	set, proof := all[name], o.proofOf(name)
 	switch {
 	case set == nil:
-		text := "nothing is called " + prefix + name
-		var names []string
-		for n := range all {
-			names = append(names, n)
-		}
-		slices.Sort(names)
-		if near := nearest.To(name, names); len(near) > 0 {
-			text += ": did you mean " + prefix + strings.Join(near, " or "+prefix) + "?"
-		} else {
-			text += "; there are " + strings.Join(names, ", ")
+		text := unknown(name, slices.Sorted(maps.Keys(all)))
+		if proof != nil {
+			proof.Wrong = text
 		}
 		o.warn(text)
+	case proof != nil:
+		if err := set(value); err != nil {
+			proof.Wrong = prefix + name + ": " + err.Error()
+			o.warn(proof.Wrong)
+		}
 	case (!valued || value == "") && !bare(name):
 		o.warn(prefix + name + " has no value, and is ignored")
 	default:
@@ -129,6 +131,14 @@ func (o *Options) set(name, value string, valued bool) {
 			o.warn(prefix + name + ": " + err.Error() + ": ignored")
 		}
 	}
+}
+
+func unknown(name string, names []string) string {
+	text := "nothing is called " + prefix + name
+	if near := nearest.To(name, names); len(near) > 0 {
+		return text + ": did you mean " + prefix + strings.Join(near, " or "+prefix) + "?"
+	}
+	return text + "; there are " + strings.Join(names, ", ")
 }
 
 // warn remembers a warning, not too long for a console.

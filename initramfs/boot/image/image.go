@@ -27,23 +27,51 @@ const Label = "windlass.boot"
 // LineVar is the variable in which a container finds the words of the kernel's command line that are for it.
 const LineVar = "WINDLASS_CMDLINE"
 
-// Read fetches a file from a URL: http, https or file. With a digest, "sha256:" and 64 digits, another content is of kind Corrupt and not
-// given. Whether to try again is the caller's to decide; connections that break are made again here.
-func Read(ctx context.Context, c *fetch.Client, field, url, digest string) ([]byte, error) {
+// Proof is what a file must bring to be taken; the fields are those of cmdline.Proof.
+type Proof struct {
+	Digest    string
+	Keys      []string
+	Signature string
+	Wrong     string
+}
+
+// Read fetches a file from a URL: http, https or file. It is given only with the proof that is asked for; another digest and a signature that is
+// not right are of kind Corrupt. comment is what the signature says, "" without one. Whether to try again is the caller's to decide; connections
+// that break are made again here.
+func Read(ctx context.Context, c *fetch.Client, field, url string, p Proof) (data []byte, comment string, err error) {
+	if p.Wrong != "" {
+		return nil, "", fault.Hintf(fault.New(fault.Invalid, "%s is not fetched, as nobody knows how to prove it: %s", field, p.Wrong), "mend the command line and boot anew")
+	}
 	src, err := fetch.Parse(field, url)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	body, err := c.Open(ctx, src, fetch.Options{Limit: most, Sealed: digest != ""})
+	body, err := c.Open(ctx, src, fetch.Options{Limit: most, Sealed: p.Digest != "" || len(p.Keys) > 0})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer body.Close()
-	data, err := io.ReadAll(body)
-	if err != nil {
-		return nil, err
+	if data, err = io.ReadAll(body); err != nil {
+		return nil, "", err
 	}
-	return data, body.Verify(digest)
+	if err := body.Verify(p.Digest); err != nil {
+		return nil, "", err
+	}
+	if comment, err = signed(ctx, c, field, url, data, p); err != nil {
+		return nil, "", err
+	}
+	return data, comment, nil
+}
+
+// Proven says in words how a file was proven, to be put behind what else is told of it.
+func Proven(p Proof, comment string) (text string) {
+	if p.Digest != "" {
+		text += ", of the right digest"
+	}
+	if len(p.Keys) > 0 {
+		text += ", signed (" + comment + ")"
+	}
+	return text
 }
 
 // Shown is a URL as it may be shown.

@@ -39,18 +39,18 @@ func TestReadAndDigest(t *testing.T) {
 	defer s.Close()
 	digest := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(debian)))
 	fail.Store(2)
-	if data, err := Read(t.Context(), quick(), "windlass.container", s.URL, digest); err != nil || string(data) != debian {
+	if data, _, err := Read(t.Context(), quick(), "windlass.container", s.URL, Proof{Digest: digest}); err != nil || string(data) != debian {
 		t.Errorf("%q, %v", data, err)
 	}
-	_, err := Read(t.Context(), quick(), "windlass.container", s.URL+"/?key=hunter2", "sha256:"+strings.Repeat("0", 64))
+	_, _, err := Read(t.Context(), quick(), "windlass.container", s.URL+"/?key=hunter2", Proof{Digest: "sha256:" + strings.Repeat("0", 64)})
 	if !fault.Is(err, fault.Corrupt) || !Hopeless(err) || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("a wrong digest: %v", err)
 	}
 	fail.Store(1 << 30)
-	if _, err := Read(t.Context(), quick(), "windlass.container", s.URL, ""); !fault.Is(err, fault.Backend) || Hopeless(err) {
+	if _, _, err := Read(t.Context(), quick(), "windlass.container", s.URL, Proof{}); !fault.Is(err, fault.Backend) || Hopeless(err) {
 		t.Errorf("a server that fails: %v", err)
 	}
-	if _, err := Read(t.Context(), quick(), "windlass.container", s.URL+"/gone", ""); !fault.Is(err, fault.NotFound) || !Hopeless(err) {
+	if _, _, err := Read(t.Context(), quick(), "windlass.container", s.URL+"/gone", Proof{}); !fault.Is(err, fault.NotFound) || !Hopeless(err) {
 		t.Errorf("no such file: %v", err)
 	}
 }
