@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,6 +28,7 @@ import (
 	"github.com/windlass-hpc/windlass/initramfs/boot/network"
 	"github.com/windlass-hpc/windlass/initramfs/boot/supervise"
 	"github.com/windlass-hpc/windlass/initramfs/cmdline"
+	"github.com/windlass-hpc/windlass/internal/bootstage"
 	"github.com/windlass-hpc/windlass/internal/fetch"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
@@ -288,6 +291,64 @@ func TestADefinitionThatIsNotSignedIsRefused(t *testing.T) {
 	defer d.mu.Unlock()
 	if d.created > 0 || !strings.Contains(out.String(), "its signature is none of minisign") { // the server gives the definition for any path
 		t.Errorf("created %d", d.created)
+	}
+}
+
+// reports is a boot server that keeps what it is told, as STAGE STATE MESSAGE.
+func reports(t *testing.T) (url string, got func() []string) {
+	loopback(t)
+	var mu sync.Mutex
+	var list []string
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		rep, err := bootstage.ParseReport(body)
+		if err != nil {
+			t.Errorf("%s: %v", body, err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		list = append(list, strings.TrimSpace(fmt.Sprintf("%s %s %s%s", rep.Stage, rep.State, rep.Message, rep.Error)))
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, func() []string { mu.Lock(); defer mu.Unlock(); return slices.Clone(list) }
+}
+
+const mac = " BOOTIF=01-52-54-00-12-34-56 "
+
+func TestABootServerSeesHowFarItIs(t *testing.T) {
+	url, got := reports(t)
+	d := &fakeDaemon{}
+	n, _ := newNode(t, d, "windlass.rescue=off windlass.container="+web(t)+mac+"windlass.report="+url)
+	n.daemon = &supervise.Daemon{}
+	n.reports.Network()
+	n.serves(n.j.Begin(bootstage.Daemon), time.Second)
+	n.image(t.Context())
+	again := n.j.Begin(bootstage.Rescue)
+	n.serves(again, time.Second) // another daemon: the node is as far as it was
+	close(d.ended)
+	n.reports.Flush(20 * time.Second)
+	within(t, "its end is told", func() bool { return strings.HasPrefix(got()[len(got())-1], "running failed box: it has ended") })
+	want := []string{"daemon begun", "daemon done it serves, process 0, after 1.0 s", "image begun", "image done definition ", "container begun", "container done box runs, process 77",
+		"running begun box starts, and is not ready yet", "running done box is ready", "rescue begun", "running failed box: it has ended with code 3"}
+	all := got()
+	for i := range want {
+		if i >= len(all) || !strings.HasPrefix(all[i], want[i]) {
+			t.Fatalf("report %d is not %q:\n%s", i, want[i], strings.Join(all, "\n"))
+		}
+	}
+}
+
+func TestWithoutAContainerTheDaemonIsTheLastStage(t *testing.T) {
+	url, got := reports(t)
+	n, _ := newNode(t, &fakeDaemon{}, "windlass.rescue=off"+mac+"windlass.report="+url)
+	n.daemon = &supervise.Daemon{}
+	n.reports.Network()
+	n.serves(n.j.Begin(bootstage.Daemon), time.Second)
+	n.image(t.Context())
+	n.reports.Flush(20 * time.Second)
+	all := got()
+	if len(all) != 2 || !strings.HasPrefix(all[1], "daemon done it serves") || !strings.Contains(all[1], "waits for orders") {
+		t.Errorf("%q", all)
 	}
 }
 

@@ -22,8 +22,7 @@ func (n *node) image(ctx context.Context) {
 		return
 	}
 	if n.opts.Container == "" {
-		n.j.Say(bootstage.Container, "windlass.container names none: the daemon waits for orders")
-		return
+		return // the stage of the daemon is the last
 	}
 	for failures := 1; ; failures++ {
 		s := n.j.Begin(bootstage.Image)
@@ -72,12 +71,13 @@ func (n *node) raise(ctx context.Context, s *journal.Stage, spec *models.Contain
 		}
 	}
 	s.Done("%s runs, process %d", called(c), c.Pid)
-	running := n.j.Begin(bootstage.Running)
+	n.raised.Store(true)
+	running := n.j.BeginWith(bootstage.Running, called(c)+" starts, and is not ready yet")
 	if c, err = n.wait(ctx, c, "ready"); err != nil {
 		return fmt.Errorf("it did not become ready: %w", err)
 	}
 	running.Done("%s is ready", called(c))
-	go n.follow(ctx, c)
+	go n.follow(ctx, running, c)
 	return nil
 }
 
@@ -117,7 +117,7 @@ func (n *node) wait(ctx context.Context, c *models.Container, condition string) 
 }
 
 // follow tells when the container ends. It is not started again: who ended it may have meant it.
-func (n *node) follow(ctx context.Context, c *models.Container) {
+func (n *node) follow(ctx context.Context, s *journal.Stage, c *models.Container) {
 	now, err := n.wait(ctx, c, "ended")
 	if ctx.Err() != nil {
 		return
@@ -126,7 +126,6 @@ func (n *node) follow(ctx context.Context, c *models.Container) {
 		n.j.Say(bootstage.Running, "%s was deleted; the daemon waits for orders", called(c))
 		return
 	}
-	s := n.j.Begin(bootstage.Running)
 	if err != nil {
 		s.Failed(err)
 		return

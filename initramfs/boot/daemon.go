@@ -3,10 +3,12 @@ package boot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"time"
 
+	"github.com/windlass-hpc/windlass/initramfs/boot/journal"
 	"github.com/windlass-hpc/windlass/initramfs/boot/supervise"
 	"github.com/windlass-hpc/windlass/internal/bootstage"
 )
@@ -44,7 +46,7 @@ func (n *node) startDaemon(ctx context.Context) {
 		Started: func(int) {},
 		Ready: func(took time.Duration) {
 			failures = 0
-			s.Done("it serves, process %d, after %.1f s", n.daemon.PID(), took.Seconds())
+			n.serves(s, took)
 			n.upOnce.Do(func() { close(n.up) })
 		},
 		Ended: func(how string, lived, pause time.Duration) {
@@ -66,6 +68,19 @@ func (n *node) startDaemon(ctx context.Context) {
 			s.Failed(err)
 		}
 	}()
+}
+
+// serves tells that the daemon does. Once a container was raised that is no stage of the boot any more: the node is further.
+func (n *node) serves(s *journal.Stage, took time.Duration) {
+	text := fmt.Sprintf("it serves, process %d, after %.1f s", n.daemon.PID(), took.Seconds())
+	switch {
+	case n.raised.Load():
+		s.Say("%s", text)
+	case n.opts.Container == "":
+		s.Done("%s; it waits for orders, as windlass.container names nothing", text)
+	default:
+		s.Done("%s", text)
+	}
 }
 
 // self is this program, which is the daemon too when it is called windlass.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -60,6 +61,7 @@ type node struct {
 	daemonDone chan struct{}
 	up         chan struct{} // closed once the daemon has served
 	upOnce     sync.Once
+	raised     atomic.Bool // the container is there
 }
 
 // timing says how long is waited between tries.

@@ -91,9 +91,12 @@ type Stage struct {
 }
 
 // Begin begins a stage. It is reported; on the console it shows when it has something to say.
-func (j *Journal) Begin(name bootstage.Stage) *Stage {
+func (j *Journal) Begin(name bootstage.Stage) *Stage { return j.BeginWith(name, "") }
+
+// BeginWith begins a stage and reports the text along with it.
+func (j *Journal) BeginWith(name bootstage.Stage, text string) *Stage {
 	s := &Stage{j: j, name: name, began: j.Uptime()}
-	j.report(s, Begun, "")
+	j.report(s, bootstage.Begun, text)
 	return s
 }
 
@@ -104,19 +107,19 @@ func (s *Stage) Say(format string, args ...any) { s.j.Say(s.name, format, args..
 func (s *Stage) Done(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	s.Say("%s (%s)", text, seconds(s.j.Uptime()-s.began))
-	s.j.report(s, Done, text)
+	s.j.report(s, bootstage.Done, text)
 }
 
 // Failed tells that it failed; it may be tried again, and end well yet.
 func (s *Stage) Failed(err error) {
 	text := Explain(err)
 	s.Say("failed: %s", text)
-	s.j.report(s, Failed, text)
+	s.j.report(s, bootstage.Failed, text)
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
 
-func (j *Journal) report(s *Stage, state State, text string) {
+func (j *Journal) report(s *Stage, state bootstage.State, text string) {
 	j.mu.Lock()
 	r := j.reports
 	j.mu.Unlock()

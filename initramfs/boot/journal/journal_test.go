@@ -142,7 +142,8 @@ func TestReportsWaitForTheNetworkAndAreTriedAgain(t *testing.T) {
 		if text := fmt.Sprintf("%v %v up:%v %v", m["stage"], m["state"], m["message"], m["error"]); text != want {
 			t.Errorf("got %q, want %q", text, want)
 		}
-		if m["mac"] != "52:54:00:12:34:56" || m["host"] != "n1" || m["uptime_ms"].(float64) <= 0 {
+		late := m["sent_ms"].(float64) - m["uptime_ms"].(float64)
+		if m["mac"] != "52:54:00:12:34:56" || m["host"] != "n1" || m["uptime_ms"].(float64) <= 0 || late < 50 || late > 60_000 {
 			t.Errorf("%v", m)
 		}
 	}

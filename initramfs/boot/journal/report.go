@@ -17,23 +17,14 @@ import (
 	"github.com/windlass-hpc/windlass/internal/redact"
 )
 
-// State is how a stage is.
-type State string
-
-// The states.
-const (
-	Begun  State = "begun"
-	Done   State = "done"
-	Failed State = "failed"
-)
-
 // message is what is posted; see bootstage.Report for how it is read.
 type message struct {
 	MAC     string          `json:"mac"`
 	Host    string          `json:"host,omitempty"`
 	Stage   bootstage.Stage `json:"stage"`
-	State   State           `json:"state"`
+	State   bootstage.State `json:"state"`
 	Uptime  int64           `json:"uptime_ms"`
+	Sent    int64           `json:"sent_ms"`
 	Took    int64           `json:"took_ms"`
 	Time    time.Time       `json:"time"`
 	Message string          `json:"message,omitempty"`
@@ -108,17 +99,14 @@ func (r *Reporter) run(ctx context.Context) {
 
 // post tries several times, with pauses that grow and differ from node to node.
 func (r *Reporter) post(ctx context.Context, m message) (err error) {
-	if m.MAC, m.Host = r.who(); m.State == Failed {
+	if m.MAC, m.Host = r.who(); m.State == bootstage.Failed {
 		m.Error = m.text
 	} else {
 		m.Message = m.text
 	}
-	body, err := json.Marshal(m)
-	if err != nil {
-		return err
-	}
 	for n := range tries {
-		if err = r.send(ctx, body); err == nil {
+		m.Sent = Uptime().Milliseconds() // anew each time: the server knows by it when this happened
+		if err = r.send(ctx, m); err == nil {
 			return nil
 		}
 		d := r.pause << n
@@ -131,7 +119,11 @@ func (r *Reporter) post(ctx context.Context, m message) (err error) {
 	return fmt.Errorf("report %s to %s: %w", m.Stage, redact.URL(r.url), err)
 }
 
-func (r *Reporter) send(ctx context.Context, body []byte) error {
+func (r *Reporter) send(ctx context.Context, m message) error {
+	body, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("the URL cannot be right")
