@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -29,6 +30,7 @@ import (
 	"github.com/windlass-hpc/windlass/initramfs/boot/supervise"
 	"github.com/windlass-hpc/windlass/initramfs/cmdline"
 	"github.com/windlass-hpc/windlass/internal/bootstage"
+	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/internal/fetch"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
@@ -384,10 +386,40 @@ func TestNamesAndSignals(t *testing.T) {
 			t.Errorf("%q: %q", arg0, got)
 		}
 	}
-	for s, want := range map[unix.Signal]string{unix.SIGINT: "reboot", unix.SIGTERM: "reboot", unix.SIGUSR1: "halt", unix.SIGUSR2: "poweroff", unix.SIGPWR: "poweroff"} {
-		if got := ending(s); got != want {
-			t.Errorf("%v: %q", s, got)
+	for s, want := range map[unix.Signal]string{unix.SIGINT: "reboot", unix.SIGTERM: "reboot", unix.SIGUSR1: "halt", unix.SIGUSR2: "poweroff", unix.SIGPWR: "poweroff",
+		47: "halt now", 48: "poweroff now", 49: "reboot now"} {
+		how, now := ending(s)
+		if now {
+			how += " now"
 		}
+		if how != want {
+			t.Errorf("%v: %q", s, how)
+		}
+	}
+}
+
+// TestOnlyWindlassAsInitIsAsked makes directories as /proc has them.
+func TestOnlyWindlassAsInitIsAsked(t *testing.T) {
+	for name, c := range map[string]struct {
+		exe, line string
+		good      bool
+	}{
+		"windlass's init":                 {"/bin/windlass", "/init\x00quiet\x00", true},
+		"it was replaced":                 {"/bin/windlass (deleted)", "/sbin/init\x00", true},
+		"systemd":                         {"/usr/lib/systemd/systemd", "/sbin/init\x00", false},
+		"the daemon alone in a container": {"/bin/windlass", "windlass\x00serve\x00", false},
+		"the shim":                        {"/bin/windlass-shim", "init\x00", false},
+	} {
+		dir := t.TempDir()
+		if err := errors.Join(os.Symlink(c.exe, dir+"/exe"), os.WriteFile(dir+"/cmdline", []byte(c.line), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if err := firstIsInit(dir); (err == nil) != c.good || err != nil && !fault.Is(err, fault.Unsupported) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := Ask("lunch", true); !fault.Is(err, fault.Invalid) {
+		t.Error(err)
 	}
 }
 

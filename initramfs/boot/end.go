@@ -15,16 +15,22 @@ import (
 // takeDown bounds how long containers and what lies below them may take to end.
 const takeDown = 60 * time.Second
 
-// ending says what a signal asks for: as with other small inits, SIGUSR1 halts, SIGUSR2 and SIGPWR switch off, SIGTERM and ctrl-alt-del (SIGINT)
-// start anew.
-func ending(s os.Signal) string {
+// ending says what a signal asks for, and whether at once: as with other small inits, SIGUSR1 halts, SIGUSR2 and SIGPWR switch off, SIGTERM and
+// ctrl-alt-del (SIGINT) start anew.
+func ending(s os.Signal) (how string, now bool) {
 	switch s {
 	case unix.SIGUSR1:
-		return "halt"
+		return Halt, false
 	case unix.SIGUSR2, unix.SIGPWR:
-		return "poweroff"
+		return Poweroff, false
+	case haltNow:
+		return Halt, true
+	case poweroffNow:
+		return Poweroff, true
+	case rebootNow:
+		return Reboot, true
 	}
-	return "reboot"
+	return Reboot, false
 }
 
 // end takes down what runs and ends the node.
@@ -78,9 +84,24 @@ func (n *node) tell(err error) {
 	}
 }
 
-// finish ends all processes and the kernel.
+// finish ends the daemon, all processes and the kernel.
 func (n *node) finish(how string) {
 	n.stopDaemon()
+	n.kill(how)
+}
+
+// finishNow waits for nobody, whatever is lost.
+func (n *node) finishNow(how string) {
+	n.j.Say(bootstage.Init, "%s, at once: nothing is taken down", how)
+	n.mu.Lock()
+	end := n.endDaemon // it is not to be started again
+	n.mu.Unlock()
+	end()
+	n.kill(how)
+}
+
+// kill ends all processes and the kernel. Storage that does not answer holds it up for a bounded time only.
+func (n *node) kill(how string) {
 	// All but this one.
 	_ = unix.Kill(-1, unix.SIGTERM)
 	time.Sleep(500 * time.Millisecond)
@@ -95,9 +116,9 @@ func (n *node) finish(how string) {
 	switch how {
 	case "kexec":
 		_ = root.Start() // it comes back when there is no kernel loaded
-	case "halt":
+	case Halt:
 		_ = unix.Reboot(unix.LINUX_REBOOT_CMD_HALT)
-	case "poweroff":
+	case Poweroff:
 		_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 	}
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART)

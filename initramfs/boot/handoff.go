@@ -54,7 +54,7 @@ func (n *node) switchRoot(h *journal.Stage, m *models.Mount) error {
 	_ = os.Rename(rundir.Default+"/records", rundir.Default+"/records.boot")
 	err = root.Switch(m.Mountpoint, init) // it only comes back when it failed, and then there is no way back
 	n.j.Say(bootstage.Handoff, "%v: the node starts anew", err)
-	n.finish("reboot")
+	n.finish(Reboot)
 	return err
 }
 

@@ -120,16 +120,17 @@ func (n *node) live(ctx context.Context) {
 	n.reaper = supervise.NewReaper(context.WithoutCancel(ctx))
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF) // ctrl-alt-del is a signal from now on
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPWR)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPWR, haltNow, poweroffNow, rebootNow)
 	go n.stages(ctx)
 	asked := 0
 	for s := range signals {
 		cancel()
+		how, now := ending(s)
 		switch asked++; {
+		case now || asked >= impatient:
+			n.finishNow(how)
 		case asked == 1:
-			go n.end(ending(s))
-		case asked >= impatient:
-			n.finish(ending(s))
+			go n.end(how)
 		}
 	}
 }

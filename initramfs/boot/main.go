@@ -36,29 +36,17 @@ func Main(program, version string, errs io.Writer) int {
 		}
 		return 0
 	default:
-		return ask(program, errs)
+		if err := ask(program, os.Args[1:]); err != nil {
+			fmt.Fprintf(errs, "%s: %s\n", program, journal.Explain(err))
+			return 1
+		}
+		return 0
 	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(errs, "init: windlass is init only as the first process of a node, which the kernel starts; it touches nothing here")
 		return 2
 	}
 	return run(version, errs)
-}
-
-// ask asks the running init to end the node.
-func ask(program string, errs io.Writer) int {
-	own, err := os.Readlink("/proc/self/exe")
-	first, err1 := os.Readlink("/proc/1/exe")
-	if err != nil || err1 != nil || own != first {
-		fmt.Fprintf(errs, "%s: the first process here is not windlass, and is not asked\n", program)
-		return 1
-	}
-	signal := map[string]unix.Signal{"poweroff": unix.SIGUSR2, "halt": unix.SIGUSR1, "reboot": unix.SIGTERM}[program]
-	if err := unix.Kill(1, signal); err != nil {
-		fmt.Fprintf(errs, "%s: %v\n", program, err)
-		return 1
-	}
-	return 0
 }
 
 // hopped marks in the environment that the root was moved, or that it could not be.

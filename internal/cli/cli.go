@@ -123,11 +123,13 @@ func (a *app) root() *cobra.Command {
 
 	root.AddGroup(&cobra.Group{ID: "raise", Title: "Raise and take down:"}, &cobra.Group{ID: "life", Title: "Live with containers:"},
 		&cobra.Group{ID: "images", Title: "Images:"},
-		&cobra.Group{ID: "look", Title: "Look:"}, &cobra.Group{ID: "service", Title: "The service:"})
+		&cobra.Group{ID: "look", Title: "Look:"}, &cobra.Group{ID: "service", Title: "The service:"},
+		&cobra.Group{ID: "node", Title: "The node, where it was booted into windlass:"})
 	group(root, "raise", a.attachCommand(), a.mountCommand(), a.runCommand(), a.rmCommand())
 	group(root, "life", a.execCommand(), a.startCommand(), a.stopCommand(), a.pauseCommand(), a.resumeCommand(), a.waitCommand())
 	group(root, "images", a.imageCommand(), a.initramfsCommand(), a.netbootCommand())
 	group(root, "look", a.psCommand(), a.inspectCommand(), a.treeCommand(), a.logsCommand(), a.eventsCommand(), a.iscsiCommand())
+	group(root, "node", a.endCommands()...)
 	group(root, "service", a.serveCommand(), a.configCommand(), a.versionCommand())
 	root.AddCommand(exitCodesTopic(), a.chunkfsCommand())
 	root.SetCompletionCommandGroupID("service")
