@@ -84,7 +84,7 @@ func (n *node) network(ctx context.Context) bool {
 		cancel()
 		if err == nil {
 			n.name(got)
-			if n.reports != nil {
+			if n.reports != nil && !n.needsClock(n.opts.Report) {
 				n.reports.Network()
 			}
 			s.Done("%s, as %s", &got, n.hostname)
@@ -135,13 +135,18 @@ func (n *node) clock(ctx context.Context) {
 		}
 	}
 	for _, u := range []string{n.opts.Config, n.opts.Container, n.opts.Report} {
-		if strings.HasPrefix(u, "http://") || strings.HasPrefix(u, "https://") && !clock.Plausible(time.Now()) {
+		if strings.HasPrefix(u, "http://") || n.needsClock(u) {
 			c.URLs = append(c.URLs, u)
 		}
 	}
 	r, err := clock.Adjust(ctx, c)
 	now := time.Now().UTC().Format(time.RFC3339)
+	if n.reports != nil {
+		n.reports.Network()
+	}
 	switch {
+	case err != nil && r.Set:
+		s.Done("nobody told the time (%v); it was behind by years and is set to %s, when this windlass was made: a certificate that is younger is not taken", err, now)
 	case err != nil && clock.Plausible(time.Now()):
 		s.Done("nobody told the time (%v); it may be %s", err, now)
 	case err != nil:
@@ -153,6 +158,11 @@ func (n *node) clock(ctx context.Context) {
 	default:
 		s.Done("right, says %s: %s", r.From, now)
 	}
+}
+
+// needsClock says whether nothing can be had of the URL before the clock is set: certificates would not be good yet.
+func (n *node) needsClock(url string) bool {
+	return strings.HasPrefix(url, "https://") && !clock.Plausible(time.Now())
 }
 
 // configuration fetches that of the daemon. Without it the daemon is not started: it would not be what was asked for.

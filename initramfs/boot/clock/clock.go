@@ -58,7 +58,8 @@ func Plausible(t time.Time) bool {
 }
 
 // Adjust asks for the time and sets the clock. A clock that can be right is only set forward: one that is ahead is left, for others have
-// seen its time already.
+// seen its time already. When nobody tells the time and the clock says one that has passed for certain, it is set to Floor, which most
+// certificates take; the error says that this is no answer, and Result that the clock was set.
 func Adjust(ctx context.Context, c Config) (Result, error) {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -67,19 +68,29 @@ func Adjust(ctx context.Context, c Config) (Result, error) {
 		c.Set = set
 	}
 	r, err := ask(ctx, c)
-	if err != nil {
-		return r, err
-	}
 	now := c.Now()
 	there := now.Add(r.Off)
 	switch {
+	case err != nil:
+		return c.floor(err)
 	case !Plausible(there):
-		return r, fmt.Errorf("%s says that it is %s, which cannot be", r.From, there.UTC().Format(time.RFC3339))
+		return c.floor(fmt.Errorf("%s says that it is %s, which cannot be", r.From, there.UTC().Format(time.RFC3339)))
 	case r.Off.Abs() <= near, r.Off < 0 && Plausible(now):
 		return r, nil
 	}
 	r.Set = true
 	return r, c.Set(there)
+}
+
+// floor sets a clock that is behind all that can be to the least that can.
+func (c Config) floor(why error) (Result, error) {
+	r := Result{From: "the program", Off: Floor().Sub(c.Now())}
+	if r.Off < 24*time.Hour { // what Plausible allows
+		return Result{}, why
+	}
+	err := c.Set(Floor())
+	r.Set = err == nil
+	return r, errors.Join(why, err)
 }
 
 func set(t time.Time) error {

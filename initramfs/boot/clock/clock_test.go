@@ -1,7 +1,15 @@
 package clock
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/binary"
+	"errors"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -80,8 +88,13 @@ func TestAClockThatIsAheadIsLeft(t *testing.T) {
 func TestATimeThatCannotBeIsNotBelieved(t *testing.T) {
 	for _, off := range []time.Duration{base() - 2*365*24*time.Hour, base() - 20*365*24*time.Hour} {
 		c := &clocked{off: -time.Duration(time.Now().UnixNano())} // 1970
-		if r, err := Adjust(t.Context(), c.config([]string{timeServer(t, off, nil)}, nil)); err == nil || !strings.Contains(err.Error(), "cannot be") || r.Set {
-			t.Errorf("%+v, %v", r, err)
+		r, err := Adjust(t.Context(), c.config([]string{timeServer(t, off, nil)}, nil))
+		if err == nil || !strings.Contains(err.Error(), "cannot be") || !r.Set || (c.set-time.Until(Floor())).Abs() > time.Second {
+			t.Errorf("%+v, %v, set to %v", r, err, c.set)
+		}
+		c = &clocked{off: base()} // this one can be right
+		if r, err := Adjust(t.Context(), c.config([]string{timeServer(t, off, nil)}, nil)); err == nil || r.Set || c.set != 0 {
+			t.Errorf("%+v, %v, set to %v", r, err, c.set)
 		}
 	}
 }
@@ -120,9 +133,86 @@ func TestTheDateOfAWebServer(t *testing.T) {
 	}
 }
 
+// site is a web server whose certificate an authority of the site has made, valid since yesterday by a clock that is off by so much.
+func site(t *testing.T, off time.Duration) (url string, roots *x509.CertPool) {
+	t.Helper()
+	since := time.Now().Add(off - 24*time.Hour)
+	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "site"}, NotBefore: since, NotAfter: since.AddDate(5, 0, 0), IsCA: true,
+		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "web"}, NotBefore: since, NotAfter: since.AddDate(1, 0, 0),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	var keys [2]*ecdsa.PrivateKey
+	for i := range keys {
+		var err error
+		if keys[i], err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+	}
+	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, keys[0].Public(), keys[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, ca, keys[1].Public(), keys[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := x509.ParseCertificate(caDER)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots = x509.NewCertPool()
+	roots.AddCert(parsed)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", time.Now().Add(off).UTC().Format(http.TimeFormat))
+	}))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leafDER}, PrivateKey: keys[1]}}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s.URL, roots
+}
+
+// get fetches as a node whose clock is off by so much does. The kernel's clock is everybody's, so it is not the one that is set here.
+func get(url string, roots *x509.CertPool, off time.Duration) error {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		TLSClientConfig: &tls.Config{RootCAs: roots, Time: func() time.Time { return time.Now().Add(off) }}}}
+	resp, err := client.Get(url)
+	if err == nil {
+		resp.Body.Close()
+	}
+	return err
+}
+
+// TestANodeOfTheYear2000CanUseTLS has a battery that is flat, and a site with certificates of its own.
+func TestANodeOfTheYear2000CanUseTLS(t *testing.T) {
+	url, roots := site(t, base())
+	year2000 := time.Until(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Date", time.Now().Add(base()).UTC().Format(http.TimeFormat))
+	}))
+	defer plain.Close()
+	for name, from := range map[string]struct{ servers, urls []string }{
+		"a time server":     {[]string{timeServer(t, base(), nil)}, nil},
+		"a plain server":    {nil, []string{plain.URL}},
+		"the server itself": {nil, []string{url}},
+	} {
+		c := &clocked{off: year2000}
+		var invalid x509.CertificateInvalidError
+		if err := get(url, roots, c.off); !errors.As(err, &invalid) || invalid.Reason != x509.Expired {
+			t.Fatalf("%s: before: %v", name, err)
+		}
+		if r, err := Adjust(t.Context(), c.config(from.servers, from.urls)); err != nil || !r.Set {
+			t.Fatalf("%s: %+v, %v", name, r, err)
+		}
+		if err := get(url, roots, c.set); err != nil {
+			t.Errorf("%s: after: %v", name, err)
+		}
+	}
+}
+
 func TestNobodyToAsk(t *testing.T) {
-	if _, err := Adjust(t.Context(), Config{}); err == nil || !strings.Contains(err.Error(), "windlass.ntp") {
-		t.Error(err)
+	c := &clocked{off: base()} // never the clock of this machine, which may be behind
+	if r, err := Adjust(t.Context(), c.config(nil, nil)); err == nil || !strings.Contains(err.Error(), "windlass.ntp") || r.Set {
+		t.Errorf("%+v, %v", r, err)
 	}
 }
 
