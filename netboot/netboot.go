@@ -70,16 +70,19 @@ func Serve(ctx context.Context, o Options) error {
 		return err
 	}
 	err := s.run(ctx)
-	return errors.Join(err, s.nodes.Save(context.WithoutCancel(ctx), s.nodesFile()))
+	return errors.Join(err, s.nodes.Save(context.WithoutCancel(ctx)))
 }
 
 func (s *server) close() {
 	for _, t := range s.trees {
 		t.Close()
 	}
+	if s.leases != nil {
+		if err := s.leases.Close(); err != nil {
+			s.o.Log.WithError(err).Warn("the file of leases was not closed as it should be")
+		}
+	}
 }
-
-func (s *server) nodesFile() string { return filepath.Join(s.o.Site.StateDir, "nodes.json") }
 
 func (s *server) open(ctx context.Context) error {
 	c := s.o.Site
@@ -130,7 +133,7 @@ func (s *server) openState() error {
 		s.o.Log.WithError(err).Warn("a lease of an earlier server is left out")
 	}
 	s.leases, s.nodes = table, nodes.New(listed, nil)
-	if err := s.nodes.Load(s.nodesFile()); err != nil {
+	for _, err := range s.nodes.Keep(c.StateDir) {
 		s.o.Log.WithError(err).Warn("what an earlier server knew of the nodes is left out")
 	}
 	s.meter.watch(s.nodes, s.leases, o.Pools)

@@ -76,7 +76,7 @@ func (s *server) save(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if err := s.nodes.Save(ctx, s.nodesFile()); err != nil {
+			if err := s.nodes.Save(ctx); err != nil {
 				s.o.Log.WithError(err).Warn("how far the nodes have come could not be written down")
 			}
 		}

@@ -28,6 +28,9 @@ import (
 // serveVar names the configuration that this program serves instead of running tests.
 const serveVar = "WINDLASS_NETBOOT_TEST_SERVE"
 
+// serveQuietVar asks for the log that a service has.
+const serveQuietVar = "WINDLASS_NETBOOT_TEST_QUIET"
+
 func TestMain(m *testing.M) {
 	if path := os.Getenv(serveVar); path != "" {
 		os.Exit(serveForTest(path))
@@ -40,7 +43,9 @@ func serveForTest(path string) int {
 	defer stop()
 	log := logrus.New()
 	log.SetOutput(os.Stderr)
-	log.SetLevel(logrus.DebugLevel)
+	if os.Getenv(serveQuietVar) == "" {
+		log.SetLevel(logrus.DebugLevel)
+	}
 	site, scripts, err := Load(path)
 	if err == nil {
 		err = Serve(ctx, Options{Site: site, Scripts: scripts, Log: log})

@@ -42,10 +42,11 @@ func Resolve(i config.Interface) (Wire, error) {
 
 // Server is the sockets of one wire.
 type Server struct {
-	h    *Handler
-	wire config.Interface
-	mu   sync.Mutex
-	s    *sockets
+	h       *Handler
+	wire    config.Interface
+	buffers sync.Pool // of *[maxPacket + 1]byte
+	mu      sync.Mutex
+	s       *sockets
 }
 
 // sockets are open together and closed together.
@@ -70,7 +71,7 @@ func Listen(ctx context.Context, h *Handler, i config.Interface) (*Server, error
 	if err != nil {
 		return nil, err
 	}
-	return &Server{h: h, wire: i, s: s}, nil
+	return &Server{h: h, wire: i, buffers: sync.Pool{New: func() any { return new([maxPacket + 1]byte) }}, s: s}, nil
 }
 
 func open(ctx context.Context, i config.Interface) (*sockets, error) {
@@ -162,29 +163,49 @@ func (s *Server) serve(ctx context.Context, now *sockets) error {
 	return err
 }
 
+// atOnce is how many packets of one socket are answered at once: leases that are given at the same time are synced to disk together. More wait
+// in the socket.
+const atOnce = 256
+
+// answer reads packets and has them answered, until the socket fails.
 func (s *Server) answer(ctx context.Context, now *sockets, conn *net.UDPConn, port int) error {
-	buf := make([]byte, maxPacket+1)
+	slots := make(chan struct{}, atOnce)
+	var all sync.WaitGroup
+	defer all.Wait()
 	for {
-		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		buf := s.buffers.Get().(*[maxPacket + 1]byte)
+		n, from, err := conn.ReadFromUDPAddrPort(buf[:])
 		if err != nil {
+			s.buffers.Put(buf)
 			if transient(err) {
 				continue
 			}
 			return err
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		a := s.h.Handle(ctx, now.wire, Packet{Data: buf[:n], From: from, Port: port})
-		if a == nil {
-			continue
-		}
-		if a.Hardware != nil {
-			err = now.raw.send(now.wire.Address, a.To, a.Hardware, a.Data)
-		} else {
-			_, err = conn.WriteToUDPAddrPort(a.Data, a.To)
-		}
-		if err != nil {
-			s.h.drop(now.wire, "not-sent", "an answer to "+a.To.String()+" could not be sent: "+err.Error())
-		}
+		slots <- struct{}{}
+		all.Go(func() {
+			s.one(ctx, now, conn, Packet{Data: buf[:n], From: from, Port: port})
+			s.buffers.Put(buf)
+			<-slots
+		})
+	}
+}
+
+// one answers a packet.
+func (s *Server) one(ctx context.Context, now *sockets, conn *net.UDPConn, p Packet) {
+	a := s.h.Handle(ctx, now.wire, p)
+	if a == nil {
+		return
+	}
+	var err error
+	if a.Hardware != nil {
+		err = now.raw.send(now.wire.Address, a.To, a.Hardware, a.Data)
+	} else {
+		_, err = conn.WriteToUDPAddrPort(a.Data, a.To)
+	}
+	if err != nil {
+		s.h.drop(now.wire, "not-sent", "an answer to "+a.To.String()+" could not be sent: "+err.Error())
 	}
 }
 

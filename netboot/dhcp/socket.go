@@ -13,6 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// queue is how many bytes may wait in a socket: the requests of some thousand nodes that are switched on at once. The kernel counts a small
+// packet as 768 bytes or more.
+const queue = 8 << 20
+
 // openUDP listens on a port of one interface. Another server on this machine may do so on the same port: both hear what is broadcast.
 func openUDP(ctx context.Context, wire string, port int) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
@@ -29,7 +33,26 @@ func openUDP(ctx context.Context, wire string, port int) (*net.UDPConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for DHCP on %s: %w", wire, err)
 	}
-	return conn.(*net.UDPConn), nil
+	udp := conn.(*net.UDPConn)
+	if err := growQueue(udp); err != nil {
+		udp.Close()
+		return nil, fmt.Errorf("listen for DHCP on %s: %w", wire, err)
+	}
+	return udp, nil
+}
+
+// growQueue does so beyond what everybody may; without the right to, as far as that goes.
+func growQueue(conn syscall.Conn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	control := raw.Control(func(fd uintptr) {
+		if err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, queue); errors.Is(err, unix.EPERM) {
+			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, queue)
+		}
+	})
+	return errors.Join(control, err)
 }
 
 // raw is a packet socket on one interface. It sends to nodes that have no address yet, and hears what other servers send to them.

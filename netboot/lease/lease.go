@@ -25,10 +25,13 @@ type Lease struct {
 	MAC     string     `json:"mac"`
 	IP      netip.Addr `json:"ip"`
 	Expires time.Time  `json:"expires"`
-	// Offered marks an address that is held for a moment for who has not taken it yet; it is not on disk.
-	Offered bool `json:"-"`
-	// Declined marks an address that somebody else uses, as the node found out that was to have it.
-	Declined bool `json:"declined,omitempty"`
+	// Gone is on disk only: the node has none any more.
+	Gone bool `json:"gone,omitempty"`
+	// Offered marks an address that is held for a moment for who has not taken it yet; Declined one that somebody else uses, as was found
+	// out; Static one of the configuration. They are not on disk.
+	Offered  bool `json:"-"`
+	Declined bool `json:"-"`
+	Static   bool `json:"-"`
 }
 
 // Range is addresses from First to Last.
@@ -42,7 +45,7 @@ type Pool struct {
 
 // Options say what there is to give.
 type Options struct {
-	Dir    string // where leases are kept, one file each
+	Dir    string // where leases are kept
 	Pools  []Pool
 	Static map[string]netip.Addr // by MAC
 	// Reserved are addresses that are in a pool and not to be given, such as the router's.
@@ -64,7 +67,7 @@ type Table struct {
 	byMAC map[string]*Lease
 	byIP  map[netip.Addr]*Lease
 	fixed map[netip.Addr]string // MAC of whose it is for good; "" is nobody's
-	files map[netip.Addr]string // MAC of whose file on disk names the address
+	j     *journal
 }
 
 // Offer gives the address that a node is to have in a subnet, and holds it for a while: its own, the one that it had, the one it wants, or
@@ -93,54 +96,84 @@ func (t *Table) Offer(mac string, subnet netip.Prefix, want netip.Addr) (netip.A
 	return ip, nil
 }
 
-// Commit gives an address to a node for a time, on disk first. ErrTaken says that it cannot have that one.
-func (t *Table) Commit(ctx context.Context, mac string, subnet netip.Prefix, ip netip.Addr, d time.Duration) error {
+// Commit gives an address to a node for a time, on disk first. ErrTaken says that it cannot have that one. Calls of several goroutines are
+// synced together.
+func (t *Table) Commit(_ context.Context, mac string, subnet netip.Prefix, ip netip.Addr, d time.Duration) error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
+	l := &Lease{MAC: mac, IP: ip, Expires: t.o.Now().Add(d).UTC()}
 	if own, ok := t.o.Static[mac]; ok {
+		defer t.mu.Unlock()
 		if own != ip || !subnet.Contains(ip) {
 			return ErrTaken
 		}
-	} else if p, ok := t.pool(subnet); !ok || !t.free(mac, p, ip) {
+		l.Static = true // the configuration keeps it
+		t.put(l)
+		return nil
+	}
+	if p, ok := t.pool(subnet); !ok || !t.free(mac, p, ip) {
+		t.mu.Unlock()
 		return ErrTaken
 	}
-	l := &Lease{MAC: mac, IP: ip, Expires: t.o.Now().Add(d).UTC()}
-	if err := t.write(ctx, l); err != nil {
-		return err
-	}
+	return t.keep(l, l.line())
+}
+
+// keep puts a lease into the table, so that nobody else gets the address, and then on disk. When that fails, all is as it was. The caller has
+// locked the table; it comes back unlocked.
+func (t *Table) keep(l *Lease, line []byte) error {
+	old := t.byMAC[l.MAC]
 	t.put(l)
-	return nil
+	b := t.j.add(line)
+	t.mu.Unlock()
+	err := t.j.wait(b)
+	if err == nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byMAC[l.MAC] == l {
+		t.drop(l)
+		if old != nil && t.byIP[old.IP] == nil {
+			t.put(old)
+		}
+	}
+	return err
 }
 
 // Release ends the lease of a node that gives its address back. The address stays remembered for it.
-func (t *Table) Release(ctx context.Context, mac string, ip netip.Addr) error {
+func (t *Table) Release(_ context.Context, mac string, ip netip.Addr) error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	l := t.byMAC[mac]
-	if l == nil || l.IP != ip || l.Declined {
-		return nil
-	}
-	if l.Offered {
-		t.drop(l)
+	if l == nil || l.IP != ip || !l.kept() {
+		if l != nil && l.IP == ip && l.Offered {
+			t.drop(l)
+		}
+		t.mu.Unlock()
 		return nil
 	}
 	ended := *l
 	ended.Expires = t.o.Now().UTC()
-	t.put(&ended)
-	return t.write(ctx, &ended)
+	return t.keep(&ended, ended.line())
 }
 
 // Decline takes an address out of use for a while: the node that was to have it found that somebody else uses it.
-func (t *Table) Decline(ctx context.Context, mac string, ip netip.Addr) error {
+func (t *Table) Decline(_ context.Context, mac string, ip netip.Addr) error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	l := t.byMAC[mac]
 	if l == nil || l.IP != ip {
+		t.mu.Unlock()
 		return nil
 	}
 	t.drop(l)
+	t.rest(ip)
+	gone := Lease{MAC: mac, IP: ip, Gone: true}
+	b := t.j.add(gone.line())
+	t.mu.Unlock()
+	return t.j.wait(b)
+}
+
+// rest has an address given to nobody for a while.
+func (t *Table) rest(ip netip.Addr) {
 	t.put(&Lease{MAC: declinedKey(ip), IP: ip, Expires: t.o.Now().Add(declineTime), Declined: true})
-	return t.remove(ctx, mac)
 }
 
 // Forget gives an offered address free: the node took the offer of another server.

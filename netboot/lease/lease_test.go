@@ -1,12 +1,17 @@
 package lease
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -37,7 +42,22 @@ func open(t *testing.T, dir, first, last string) (*Table, *clock) {
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
+	t.Cleanup(func() { table.Close() }) // a test may have closed it
 	return table, c
+}
+
+// again opens the leases as the next server does.
+func again(t *testing.T, table *Table) *Table {
+	t.Helper()
+	if err := table.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next, errs := Open(table.o)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	t.Cleanup(func() { next.Close() })
+	return next
 }
 
 // take offers and commits, as a node does that takes what it gets.
@@ -63,7 +83,7 @@ func TestANodeKeepsItsAddress(t *testing.T) {
 	if again := take(t, table, macA); again != a {
 		t.Errorf("%s became %s", a, again)
 	}
-	// the next server, without a farewell of this one
+	table.j.lock.Close() // the next server, without a farewell of this one
 	next, _ := open(t, dir, "10.1.0.10", "10.1.0.50")
 	if got, ok := next.Of(macA); !ok || got != a {
 		t.Errorf("after a restart %s is %s, %v", a, got, ok)
@@ -126,8 +146,9 @@ func TestExpiredReleasedAndOffered(t *testing.T) {
 	if got := take(t, table, macC); got != a {
 		t.Errorf("the released address was not given on, but %s", got)
 	}
-	if entries, _ := os.ReadDir(dir); len(entries) != 2 {
-		t.Errorf("a lease that was given on is still on disk: %v", entries)
+	table = again(t, table)
+	if all := table.All(); len(all) != 2 || all[0].MAC != macC || all[1].MAC != macB {
+		t.Errorf("the next server knows of %v", all)
 	}
 	c.now = c.now.Add(2 * time.Hour)
 	if _, ok := table.Of(macB); ok {
@@ -176,29 +197,125 @@ func TestDeclinedAddressesRest(t *testing.T) {
 
 func TestDamagedLeasesAreLeftOut(t *testing.T) {
 	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"52-54-00-00-00-0a.json":     `{"mac":"52:54:00:00:00:0a","ip":"10.1.0.10","expires":"2027-01-01T00:00:00Z"}`,
-		"52-54-00-00-00-0b.json":     `{"mac":"52:54:00:00:00:0b","ip":"10.1.0.10","expires":"2028-01-01T00:00:00Z"}`,
-		"52-54-00-00-00-0c.json":     `{"mac":"52:54:00:00:0`,
-		"52-54-00-00-00-0d.json":     `{"mac":"52:54:00:00:00:0e","ip":"10.1.0.11"}`,
-		"52-54-00-00-00-0f.json":     `{"mac":"52:54:00:00:00:0f","ip":"10.9.0.11","expires":"2028-01-01T00:00:00Z"}`,
-		"52-54-00-00-00-10.json.tmp": `{`,
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(filepath.Join(dir, fileName), []byte(`{"mac":"52:54:00:00:00:0a","ip":"10.1.0.10","expires":"2028-01-01T00:00:00Z"}
+{"mac":"52:54:00:00:00:0b","ip":"10.1.0.10","expires":"2027-01-01T00:00:00Z"}
+{"mac":"52:54:00:00:0
+{"mac":"someone","ip":"10.1.0.11"}
+{"mac":"52:54:00:00:00:0f","ip":"10.9.0.11","expires":"2028-01-01T00:00:00Z"}
+{"mac":"52:54:00:00:00:11","ip":"10.1.0.12","expires":"2028-01-01T00:00:00Z"}
+{"mac":"52:54:00:00:00:11","ip":"10.1.0.12","expires":"0001-01-01T00:00:00Z","gone":true}
+{"mac":"52:54:00:00:00:12","ip":"10.1.0.13","expires":"2028-01-01T00:00:00Z"}
+{"mac":"52:54:00:00:00:12","ip":"10.1.0.14","expi`), 0o644); err != nil {
+		t.Fatal(err)
 	}
 	table, errs := Open(Options{Dir: dir, Pools: []Pool{{Subnet: subnet, Ranges: []Range{{ip("10.1.0.10"), ip("10.1.0.20")}}}},
 		Now: func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }})
 	if table == nil || len(errs) != 2 {
 		t.Fatalf("want two complaints: %v", errs)
 	}
-	if all := table.All(); len(all) != 1 || all[0].MAC != macB {
-		t.Errorf("the leases came out as %v; of two for one address the later counts", all)
+	defer table.Close()
+	if all := table.All(); len(all) != 2 || all[0].MAC != macB || all[1].MAC != "52:54:00:00:00:12" || all[1].IP != ip("10.1.0.13") {
+		t.Errorf("the leases came out as %v; of two for one address the later line counts, and half a line does not", all)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "52-54-00-00-00-10.json.tmp")); err == nil {
-		t.Error("what was half written is still there")
+	if data, err := os.ReadFile(filepath.Join(dir, fileName)); err != nil || bytes.Count(data, []byte("\n")) != 2 {
+		t.Errorf("the file was not written anew: %v\n%s", err, data)
 	}
+}
+
+func TestTwoServersCannotKeepTheirLeasesInOnePlace(t *testing.T) {
+	table, _ := open(t, t.TempDir(), "10.1.0.10", "10.1.0.11")
+	if second, errs := Open(table.o); second != nil || len(errs) != 1 || !strings.Contains(errs[0].Error(), "another server") {
+		t.Errorf("%v, %v", second, errs)
+	}
+}
+
+// Many ask at once, some twice, while the file is written anew again and again: each has one address, and the next server knows them all.
+func TestManyLeasesAtOnce(t *testing.T) {
+	table, _ := open(t, t.TempDir(), "10.1.0.10", "10.1.0.209")
+	var syncs atomic.Int64
+	table.j.limit = 20
+	all := table.j.all
+	table.j.all = func(gathered func()) [][]byte {
+		syncs.Add(1)
+		return all(gathered)
+	}
+	got := make([]netip.Addr, 400)
+	var tasks sync.WaitGroup
+	for i := range got {
+		tasks.Go(func() { got[i] = take(t, table, fmt.Sprintf("52:54:00:00:02:%02x", i/2)) })
+	}
+	tasks.Wait()
+	owner := map[netip.Addr]int{}
+	for i, a := range got {
+		if other, ok := owner[a]; ok && other != i/2 || got[i] != got[i^1] {
+			t.Errorf("node %d has %s, as node %d; asking twice gave it %s", i/2, a, other, got[i^1])
+		}
+		owner[a] = i / 2
+	}
+	if syncs.Load() == 0 {
+		t.Error("the file was never written anew")
+	}
+	next := again(t, table)
+	if list := next.All(); len(list) != 200 {
+		t.Errorf("the next server knows of %d leases", len(list))
+	}
+	for i, a := range got {
+		if b, ok := next.Of(fmt.Sprintf("52:54:00:00:02:%02x", i/2)); !ok || a != b {
+			t.Errorf("the next server gives node %d %s, not %s", i/2, b, a)
+		}
+	}
+}
+
+func TestALeaseThatCannotBeWrittenIsNotGiven(t *testing.T) {
+	table, _ := open(t, t.TempDir(), "10.1.0.10", "10.1.0.11")
+	a := take(t, table, macA)
+	f, err := os.Open(table.j.path) // for reading alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	table.j.f, f = f, table.j.f
+	if err := table.Commit(context.Background(), macB, subnet, ip("10.1.0.11"), time.Hour); err == nil {
+		t.Error("it was given")
+	}
+	if b, ok := table.Of(macB); ok {
+		t.Errorf("%s is known as its address", b)
+	}
+	if err := table.Commit(context.Background(), macA, subnet, a, time.Hour); err == nil {
+		t.Error("a lease could be renewed")
+	}
+	if b, ok := table.Of(macA); !ok || a != b {
+		t.Errorf("what it had is lost: %s", b)
+	}
+	table.j.f.Close()
+	table.j.f = f
+	if b := take(t, table, macB); b != ip("10.1.0.11") {
+		t.Errorf("later it was given %s", b)
+	}
+}
+
+func FuzzLines(f *testing.F) {
+	f.Add([]byte(`{"mac":"52:54:00:00:00:0a","ip":"10.1.0.10","expires":"2028-01-01T00:00:00Z"}` + "\n{"))
+	f.Add([]byte("\n\n\x00\n[]\n{\"mac\":\"52:54:00:00:00:0b\",\"ip\":\"::1\"}\n"))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if err := os.WriteFile(filepath.Join(dir, fileName), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		o := Options{Dir: dir, Pools: []Pool{{Subnet: subnet, Ranges: []Range{{ip("10.1.0.10"), ip("10.1.0.20")}}}}}
+		first, errs := Open(o)
+		if first == nil {
+			t.Fatal(errs)
+		}
+		first.Close()
+		second, errs := Open(o)
+		if second == nil || len(errs) > 0 {
+			t.Fatalf("what was written anew cannot be read: %v", errs)
+		}
+		defer second.Close()
+		if a, b := first.All(), second.All(); !slices.Equal(a, b) {
+			t.Errorf("%v became %v", a, b)
+		}
+	})
 }
 
 func TestADirectoryThatCannotBeWrittenIsToldAtOnce(t *testing.T) {

@@ -1,131 +1,135 @@
 package lease
 
 import (
-	"context"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
-
-	"github.com/windlass-hpc/windlass/internal/durable"
 )
 
 const (
-	suffix  = ".json"
-	maxFile = 4 << 10
+	// maxFile bounds what is read back: some million lines.
+	maxFile = 256 << 20
+	// maxDamage bounds the lines that cannot be read and are told of, one by one.
+	maxDamage = 10
 )
 
 // Open reads the leases in the directory, which it makes. What cannot be read is told and left out; what lies in no pool any more
-// is forgotten.
+// is forgotten. The Table is nil when leases cannot be kept there. Two servers cannot keep theirs in one directory.
 func Open(o Options) (*Table, []error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	t := &Table{o: o, byMAC: map[string]*Lease{}, byIP: map[netip.Addr]*Lease{}, fixed: map[netip.Addr]string{}, files: map[netip.Addr]string{}}
+	t := &Table{o: o, byMAC: map[string]*Lease{}, byIP: map[netip.Addr]*Lease{}, fixed: map[netip.Addr]string{}}
 	for _, ip := range o.Reserved {
 		t.fixed[ip] = ""
 	}
 	for mac, ip := range o.Static {
 		t.fixed[ip] = mac
 	}
-	if err := os.MkdirAll(o.Dir, 0o755); err != nil {
+	var err error
+	if t.j, err = openJournal(o.Dir); err != nil {
 		return nil, []error{fmt.Errorf("keep leases: %w", err)}
 	}
-	// what is written next must not be the first to find that the directory cannot be written
-	probe := filepath.Join(o.Dir, "probe"+durable.TempSuffix) // removed below, as all that has this suffix
-	if err := os.WriteFile(probe, nil, 0o644); err != nil {
-		return nil, []error{fmt.Errorf("keep leases: %w", err)}
+	t.j.all = t.lines
+	errs, err := t.read()
+	if err == nil {
+		err = t.j.rewrite() // what is written next must not be the first to find that nothing can be
 	}
-	entries, err := os.ReadDir(o.Dir)
 	if err != nil {
-		return nil, []error{fmt.Errorf("keep leases: %w", err)}
-	}
-	var errs []error
-	for _, e := range entries {
-		path := filepath.Join(o.Dir, e.Name())
-		if strings.HasSuffix(e.Name(), durable.TempSuffix) {
-			if err := os.Remove(path); err != nil {
-				errs = append(errs, err)
-			}
-			continue
-		}
-		l, err := readLease(path)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("lease left out: %w", err))
-			continue
-		}
-		t.adopt(l)
+		return nil, append(errs, fmt.Errorf("keep leases: %w", errors.Join(err, t.j.close())))
 	}
 	return t, errs
 }
 
-func readLease(path string) (*Lease, error) {
-	st, err := os.Lstat(path)
+// Close ends the keeping of leases.
+func (t *Table) Close() error { return t.j.close() }
+
+// read takes over what an earlier server wrote. The last line may be half of one, of which no node was told.
+func (t *Table) read() (damage []error, err error) {
+	st, err := os.Stat(t.j.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil && (!st.Mode().IsRegular() || st.Size() > maxFile) {
+		err = fmt.Errorf("%s is no file of leases", t.j.path)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if !st.Mode().IsRegular() || st.Size() > maxFile {
-		return nil, fmt.Errorf("%s is no lease", path)
-	}
-	data, err := os.ReadFile(path)
+	data, err := os.ReadFile(t.j.path)
 	if err != nil {
 		return nil, err
 	}
+	whole := data[:bytes.LastIndexByte(data, '\n')+1]
+	bad := 0
+	for line := range bytes.Lines(whole) {
+		l, err := parseLease(line)
+		if err == nil {
+			t.adopt(l)
+		} else if bad++; bad <= maxDamage {
+			damage = append(damage, fmt.Errorf("%s: lease left out: %w", t.j.path, err))
+		}
+	}
+	if bad > maxDamage {
+		damage = append(damage, fmt.Errorf("%s: %d lines are damaged in all", t.j.path, bad))
+	}
+	return damage, nil
+}
+
+// parseLease reads a line.
+func parseLease(line []byte) (*Lease, error) {
 	var l Lease
-	if err := json.Unmarshal(data, &l); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if err := json.Unmarshal(line, &l); err != nil {
+		return nil, fmt.Errorf("%.60q: %w", line, err)
 	}
 	mac, err := net.ParseMAC(l.MAC)
-	if err != nil || mac.String() != l.MAC || fileName(l.MAC) != filepath.Base(path) || !l.IP.Is4() {
-		return nil, fmt.Errorf("%s is the lease of nobody", path)
+	if err != nil || mac.String() != l.MAC || !l.IP.Is4() {
+		return nil, fmt.Errorf("%.60q is the lease of nobody", line)
 	}
 	return &l, nil
 }
 
-// adopt takes over a lease of an earlier server. Of two for one address, of which a server died while it gave it on, the later counts.
+// adopt takes over a line. Later ones count more.
 func (t *Table) adopt(l *Lease) {
+	if old := t.byMAC[l.MAC]; old != nil {
+		t.drop(old)
+	}
 	inPool := slices.ContainsFunc(t.o.Pools, func(p Pool) bool { return p.contains(l.IP) })
-	if _, fixed := t.fixed[l.IP]; fixed || !inPool {
-		return
+	_, fixed := t.fixed[l.IP]
+	_, static := t.o.Static[l.MAC]
+	if !l.Gone && inPool && !fixed && !static {
+		t.put(l)
 	}
-	if _, static := t.o.Static[l.MAC]; static {
-		return
-	}
-	if other := t.byIP[l.IP]; other != nil && other.Expires.After(l.Expires) {
-		return
-	}
-	t.put(l)
-	t.files[l.IP] = l.MAC
 }
 
-// write puts a lease on disk, and then removes the file of who had the address before.
-func (t *Table) write(ctx context.Context, l *Lease) error {
-	data, err := json.Marshal(l)
+// lines gives what the file has to hold, and calls gathered while nothing can be added.
+func (t *Table) lines(gathered func()) [][]byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	gathered()
+	var all [][]byte
+	for _, l := range t.byMAC {
+		if l.kept() {
+			all = append(all, l.line())
+		}
+	}
+	return all
+}
+
+// kept reports whether a lease is one to be written: others are remembered for a moment only.
+func (l *Lease) kept() bool { return !l.Offered && !l.Declined && !l.Static }
+
+func (l *Lease) line() []byte {
+	line, err := json.Marshal(l)
 	if err != nil {
-		return err
+		panic(err) // texts, a time of this century and a bool
 	}
-	ctx = context.WithoutCancel(ctx)
-	if err := durable.WriteFile(ctx, filepath.Join(t.o.Dir, fileName(l.MAC)), append(data, '\n'), 0o644); err != nil {
-		return err
-	}
-	before := t.files[l.IP]
-	maps.DeleteFunc(t.files, func(_ netip.Addr, mac string) bool { return mac == l.MAC })
-	t.files[l.IP] = l.MAC
-	if before == "" || before == l.MAC {
-		return nil
-	}
-	return durable.Remove(ctx, filepath.Join(t.o.Dir, fileName(before)))
+	return line
 }
-
-func (t *Table) remove(ctx context.Context, mac string) error {
-	maps.DeleteFunc(t.files, func(_ netip.Addr, m string) bool { return m == mac })
-	return durable.Remove(context.WithoutCancel(ctx), filepath.Join(t.o.Dir, fileName(mac)))
-}
-
-func fileName(mac string) string { return strings.ReplaceAll(mac, ":", "-") + suffix }

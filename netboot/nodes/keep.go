@@ -9,6 +9,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
+	"sync"
 
 	"github.com/windlass-hpc/windlass/internal/durable"
 )
@@ -16,55 +19,88 @@ import (
 // maxFile bounds what is read back: some hundred thousand nodes.
 const maxFile = 256 << 20
 
-// Save writes how far the nodes have come, when that changed. It is for looking at, so a crash may cost the last seconds.
-func (r *Registry) Save(ctx context.Context, path string) error {
-	r.mu.Lock()
-	changed := r.dirty
-	r.dirty = false
-	r.mu.Unlock()
-	if !changed {
-		return nil
-	}
-	data, err := json.Marshal(r.All())
-	if err == nil {
-		err = durable.WriteFile(ctx, path, append(data, '\n'), 0o644)
-	}
-	if err != nil {
-		r.mu.Lock()
-		r.dirty = true
-		r.mu.Unlock()
-		return fmt.Errorf("keep how far the nodes have come: %w", err)
-	}
-	return nil
+// fileName is where all is written now and then.
+const fileName = "nodes.json"
+
+// keeper writes down what is seen: all of it now and then, and in between what has come since. It is for looking at, so nothing waits for
+// the disk: a server that is killed loses nothing, a machine that loses its power the last seconds.
+type keeper struct {
+	dir string // empty keeps nothing
+	// mu is taken before the registry's.
+	mu   sync.Mutex
+	f    *os.File // of what has come since
+	path string   // of f
 }
 
-// Load takes over what an earlier server knew. Names and groups stay those of the configuration; who is listed no more is known as one that
-// is not. A file that is not there is no error; one that is damaged costs what it said.
-func (r *Registry) Load(path string) error {
-	st, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+// kept is what is written now and then.
+type kept struct {
+	Seq   uint64   `json:"seq"` // of the last line that is in it
+	Nodes []Status `json:"nodes"`
+}
+
+// seenLine is one thing that was seen, as it is written.
+type seenLine struct {
+	Seq  uint64 `json:"seq"`
+	When int64  `json:"when"` // ns since 1970
+	Seen Seen   `json:"seen"`
+}
+
+// Keep takes over what an earlier server knew, from files in a directory, and writes down there what is seen from now on. What is damaged is
+// told, and costs what it said. Names and groups stay those of the configuration; who is listed no more is known as one that is not.
+func (r *Registry) Keep(dir string) []error {
+	var errs []error
+	before, err := readKept(filepath.Join(dir, fileName))
 	if err != nil {
-		return err
-	}
-	if st.Size() > maxFile {
-		return fmt.Errorf("%s has %d bytes and is left out", path, st.Size())
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	var all []Status
-	if err := json.Unmarshal(data, &all); err != nil {
-		return fmt.Errorf("%s is damaged and left out: %w", path, err)
+		errs = append(errs, err)
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, s := range all {
+	for _, s := range before.Nodes {
 		r.restore(s)
 	}
-	return nil
+	r.seq = before.Seq
+	r.mu.Unlock()
+	old, err := since(dir)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	for _, path := range old {
+		if err := r.replay(path); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	r.keep.mu.Lock()
+	defer r.keep.mu.Unlock()
+	r.keep.dir = dir
+	r.mu.Lock()
+	r.keeping, r.dirty = true, r.dirty || len(old) > 0
+	r.mu.Unlock()
+	return errs
+}
+
+func readKept(path string) (kept, error) {
+	data, err := readBounded(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return kept{}, nil
+	}
+	var k kept
+	if err == nil {
+		err = json.Unmarshal(data, &k)
+	}
+	if err != nil {
+		return kept{}, fmt.Errorf("%s is left out: %w", path, err)
+	}
+	return k, nil
+}
+
+func readBounded(path string) ([]byte, error) {
+	st, err := os.Stat(path)
+	if err == nil && st.Size() > maxFile {
+		err = fmt.Errorf("it has %d bytes", st.Size())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
 }
 
 func (r *Registry) restore(s Status) {
@@ -83,4 +119,80 @@ func (r *Registry) restore(s Status) {
 	if err == nil && !n.addr.IsValid() && r.byAddr[addr] == nil {
 		r.bind(n, addr)
 	}
+}
+
+// Flush writes down what has been seen until now.
+func (r *Registry) Flush() error {
+	r.keep.mu.Lock()
+	defer r.keep.mu.Unlock()
+	return r.flush()
+}
+
+// flush is Flush for who holds keep.mu.
+func (r *Registry) flush() error {
+	r.mu.Lock()
+	data := r.pending
+	r.pending = nil
+	seq := r.seq
+	r.mu.Unlock()
+	if len(data) == 0 || r.keep.dir == "" {
+		return nil
+	}
+	if r.keep.f == nil {
+		path := filepath.Join(r.keep.dir, fmt.Sprintf("nodes.%020d.jsonl", seq))
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+		if err != nil {
+			return fmt.Errorf("keep how far the nodes have come: %w", err)
+		}
+		r.keep.f, r.keep.path = f, path
+	}
+	if _, err := r.keep.f.Write(data); err != nil {
+		return fmt.Errorf("keep how far the nodes have come: %w", err)
+	}
+	return nil
+}
+
+// Save writes down how far all nodes have come, when that changed.
+func (r *Registry) Save(ctx context.Context) error {
+	r.keep.mu.Lock()
+	err := r.flush()
+	if r.keep.f != nil {
+		err = errors.Join(err, r.keep.f.Close())
+		r.keep.f, r.keep.path = nil, ""
+	}
+	dir := r.keep.dir
+	r.mu.Lock()
+	changed := r.dirty
+	var k kept
+	if changed {
+		k = kept{Seq: r.seq, Nodes: r.copy()}
+	}
+	r.dirty = false
+	r.mu.Unlock()
+	old, listErr := since(dir)
+	r.keep.mu.Unlock()
+	if err = errors.Join(err, listErr); err != nil || !changed || dir == "" {
+		return err
+	}
+	data, err := json.Marshal(k)
+	if err == nil {
+		err = durable.WriteFile(ctx, filepath.Join(dir, fileName), append(data, '\n'), 0o644)
+	}
+	if err != nil {
+		r.mu.Lock()
+		r.dirty = true
+		r.mu.Unlock()
+		return fmt.Errorf("keep how far the nodes have come: %w", err)
+	}
+	for _, path := range old {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
+// since gives the files of what came after all was written, the oldest first.
+func since(dir string) ([]string, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, "nodes.*.jsonl"))
+	slices.Sort(paths)
+	return paths, err
 }

@@ -14,8 +14,8 @@ import (
 
 const (
 	// maxOthers bounds the nodes that are not listed, maxEvents what happened lately.
-	maxOthers = 1024
-	maxEvents = 4096
+	maxOthers = 16384
+	maxEvents = 16384
 )
 
 // Source is who saw something.
@@ -125,13 +125,8 @@ func (r *Registry) Who(a netip.Addr) (string, bool) {
 // All gives every node, listed ones first, by name and MAC.
 func (r *Registry) All() []Status {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := make([]Status, 0, len(r.nodes))
-	for _, n := range r.nodes {
-		s := n.s
-		s.Stages = slices.Clone(s.Stages)
-		all = append(all, s)
-	}
+	all := r.copy()
+	r.mu.Unlock() // servers wait for it
 	slices.SortFunc(all, func(a, b Status) int {
 		if a.Listed != b.Listed {
 			if a.Listed {
@@ -141,6 +136,17 @@ func (r *Registry) All() []Status {
 		}
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.MAC, b.MAC))
 	})
+	return all
+}
+
+// copy gives every node, in no order. The caller holds mu.
+func (r *Registry) copy() []Status {
+	all := make([]Status, 0, len(r.nodes))
+	for _, n := range r.nodes {
+		s := n.s
+		s.Stages = slices.Clone(s.Stages)
+		all = append(all, s)
+	}
 	return all
 }
 

@@ -155,30 +155,53 @@ func TestInventedNodesAreForgotten(t *testing.T) {
 }
 
 func TestWhatIsKnownOutlivesTheServer(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "nodes.json")
+	dir := t.TempDir()
 	r, _ := registry()
+	if errs := r.Keep(dir); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	r.See(Seen{MAC: macA, Source: Report, Stage: bootstage.Init, State: bootstage.Begun})
+	if err := r.Save(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 	r.See(Seen{MAC: macA, Source: Report, Stage: bootstage.Running})
-	r.See(Seen{MAC: macB, Addr: netip.MustParseAddr("10.1.0.50"), Source: DHCP, Stage: bootstage.Lease})
-	if err := r.Save(context.Background(), path); err != nil {
+	r.See(Seen{MAC: macB, Addr: netip.MustParseAddr("10.1.0.50"), Source: DHCP, Stage: bootstage.Lease, Bytes: 7})
+	if err := r.Flush(); err != nil { // and then it is killed
 		t.Fatal(err)
 	}
-	next, _ := registry()
-	if err := next.Load(path); err != nil {
-		t.Fatal(err)
+	for range 3 { // each of the next servers, too
+		next, _ := registry()
+		if errs := next.Keep(dir); len(errs) > 0 {
+			t.Fatal(errs)
+		}
+		a, b := status(t, next, macA), status(t, next, macB)
+		if a.Stage != bootstage.Running || a.Name != "n1" || a.Boots != 1 || len(a.Stages) != 2 || b.IP != "10.1.0.50" || b.Bytes != 7 {
+			t.Errorf("%+v\n%+v", a, b)
+		}
+		if mac, _ := next.Who(netip.MustParseAddr("10.1.0.50")); mac != macB {
+			t.Errorf("the address is of %q", mac)
+		}
+		if err := next.Save(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if files, _ := os.ReadDir(dir); len(files) != 1 {
+			t.Errorf("what is in %s is left, too: %v", fileName, files)
+		}
 	}
-	if a, b := status(t, next, macA), status(t, next, macB); a.Stage != bootstage.Running || a.Name != "n1" || b.IP != "10.1.0.50" {
-		t.Errorf("%+v\n%+v", a, b)
-	}
-	if mac, _ := next.Who(netip.MustParseAddr("10.1.0.50")); mac != macB {
-		t.Errorf("the address is of %q", mac)
-	}
-	if err := os.WriteFile(path, []byte("[{"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := next.Load(path); err == nil {
-		t.Error("damage is not told")
-	}
-	if err := next.Load(path + "none"); err != nil {
-		t.Error(err)
+}
+
+func TestWhatIsDamagedIsTold(t *testing.T) {
+	for name, text := range map[string]string{fileName: "[{", "nodes.00000000000000000001.jsonl": "{}\n{\n{\"seq\":1,\"seen\":{\"MAC\":\"x\"}}\n{\"seq\":2,\"seen\":{\"MAC\":\"" + macA + "\"}}\n{"} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		r, _ := registry()
+		if errs := r.Keep(dir); len(errs) != 1 {
+			t.Errorf("%s: damage is not told: %v", name, errs)
+		}
+		if name != fileName && status(t, r, macA).Boots != 1 {
+			t.Error("what is not damaged is left out, too")
+		}
 	}
 }

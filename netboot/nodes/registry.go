@@ -13,6 +13,7 @@ import (
 // Registry is all nodes. It may be used by several goroutines.
 type Registry struct {
 	now    func() time.Time
+	keep   keeper
 	mu     sync.Mutex
 	nodes  map[string]*node
 	byAddr map[netip.Addr]*node
@@ -20,6 +21,10 @@ type Registry struct {
 	events []Event    // a ring
 	next   int
 	dirty  bool
+	// what is to be written: see keeper
+	keeping bool
+	seq     uint64
+	pending []byte
 }
 
 type node struct {
@@ -46,11 +51,19 @@ func New(listed []Listed, now func() time.Time) *Registry {
 func (r *Registry) See(s Seen) (mac, name string, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	now := r.now().UTC()
+	if mac, name, ok = r.see(s, now); ok {
+		r.remember(s, now)
+	}
+	return mac, name, ok
+}
+
+// see is See at a time.
+func (r *Registry) see(s Seen, now time.Time) (mac, name string, ok bool) {
 	n := r.find(s)
 	if n == nil {
 		return "", "", false
 	}
-	now := r.now().UTC()
 	at := now
 	if !s.At.IsZero() && s.At.Before(now) {
 		at = s.At.UTC()

@@ -97,6 +97,9 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) error {
 	}
 	_, name, _ := s.o.Nodes.See(nodes.Seen{MAC: rep.MAC, Source: nodes.Report, Stage: rep.Stage, State: rep.State, At: rep.At(s.o.Now()),
 		Message: rep.Message, Error: rep.Error})
+	if err := s.o.Nodes.Flush(); err != nil { // the node does not say it twice
+		s.quiet.Do("keep", func(more int) { s.o.Log.WithError(err).WithField("more", more).Warn("a report is not written down") })
+	}
 	s.o.Meter.Reported(rep.Stage, rep.Error != "")
 	entry := s.o.Log.WithFields(map[string]any{"mac": rep.MAC, "node": name, "stage": string(rep.Stage), "state": string(rep.State), "message": rep.Message})
 	if rep.Error != "" {
