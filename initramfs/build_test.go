@@ -291,7 +291,7 @@ func TestToolsAreAppendedOrUnpacked(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := names(t, file)
-	if len(found) != 6 || found["bin/imageapi-server"] != "Lrwxrwxrwx windlass" || found["sbin/modprobe"] != "Lrwxrwxrwx ../bin/windlass" {
+	if len(found) != 8 || found["bin/imageapi-server"] != "Lrwxrwxrwx windlass" || found["bbin/imageapi-server"] != "Lrwxrwxrwx ../bin/windlass" || found["sbin/modprobe"] != "Lrwxrwxrwx ../bin/windlass" {
 		t.Errorf("got %v", found)
 	}
 	dir := t.TempDir()

@@ -42,8 +42,12 @@ func (p *Plan) modules(o *Options) (*cpio.Tree, error) {
 			return nil, err
 		}
 	}
-	if err := t.File(path.Join(root, kmod.IndexName), 0o644, dir.Index(set, p.Release, o.Load).Text()); err != nil {
-		return nil, err
+	index := dir.Index(set, p.Release, o.Load)
+	dep, aliases := index.Depmod()
+	for name, text := range map[string][]byte{kmod.IndexName: index.Text(), kmod.DepName: dep, kmod.AliasesName: aliases} {
+		if err := t.File(path.Join(root, name), 0o644, text); err != nil {
+			return nil, err
+		}
 	}
 	return t, p.firmware(t, set, o.Firmware)
 }

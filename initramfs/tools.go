@@ -17,7 +17,8 @@ import (
 const forerunner = "imageapi-server"
 
 // Tools plans one layer with windlass and its shim as plain programs, for an initramfs that has its own init: that of u-root with uinit, as
-// Kraken's layercake builds it. modprobe puts windlass there as /sbin/modprobe, too, which works with a layer kmod of ours.
+// Kraken's layercake builds it. It takes the place of the forerunner in /bbin, where u-root has its commands and Kraken's script starts it.
+// modprobe puts windlass there as /sbin/modprobe, too, which works with a layer kmod of ours.
 func Tools(o Options, modprobe bool) (*Plan, error) {
 	if err := o.Compress.check(o.Level); err != nil {
 		return nil, err
@@ -26,7 +27,7 @@ func Tools(o Options, modprobe bool) (*Plan, error) {
 	if err := programs(t, &o, elf.EM_NONE); err != nil {
 		return nil, err
 	}
-	err := t.Link("bin/"+forerunner, "windlass")
+	err := errors.Join(t.Link("bin/"+forerunner, "windlass"), t.Link("bbin/"+forerunner, "../"+windlassPath))
 	if modprobe {
 		err = errors.Join(err, t.Link("sbin/modprobe", "../"+windlassPath))
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/windlass-hpc/windlass/chain"
 	"github.com/windlass-hpc/windlass/container/linux"
 	"github.com/windlass-hpc/windlass/internal/config"
+	"github.com/windlass-hpc/windlass/internal/initialroot"
 	"github.com/windlass-hpc/windlass/swagger/models"
 	"github.com/windlass-hpc/windlass/swagger/server"
 	"github.com/windlass-hpc/windlass/swagger/server/listen"
@@ -27,6 +28,12 @@ func serve(ctx context.Context, cfg config.Config, out io.Writer) error {
 	}
 	unix.Umask(0o077)
 	log.WithFields(cfg.Fields()).WithField("version", options().Version).Info("starting")
+	switch initial, err := initialroot.Prepare(ctx); {
+	case err != nil:
+		return err
+	case initial:
+		log.Info("this node's init has left it on the root of its initramfs; the daemon has one of its own above, which leads to the same files: /..")
+	}
 	metrics := server.NewMetrics()
 	c, err := openChain(ctx, cfg, log, metrics.ObserveStep)
 	if err != nil {

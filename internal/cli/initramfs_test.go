@@ -77,7 +77,7 @@ func TestToolsForAnotherInit(t *testing.T) {
 		t.Errorf("%q, %v", to, err)
 	}
 	initramfsOf(t, nil, append([]string{"tools", "-o", dir + "/t.img"}, nodePrograms(t)...)...).want(t, 0, "")
-	if r := initramfsOf(t, nil, "ls", "-q", dir+"/t.img"); r.out != "bin\nbin/imageapi-server\nbin/windlass\nbin/windlass-shim\n" {
+	if r := initramfsOf(t, nil, "ls", "-q", dir+"/t.img"); r.out != "bbin\nbbin/imageapi-server\nbin\nbin/imageapi-server\nbin/windlass\nbin/windlass-shim\n" {
 		t.Errorf("got %q", r.out)
 	}
 }
