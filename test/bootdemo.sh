@@ -1,6 +1,9 @@
 #!/bin/bash
 # One machine boots over the network, from power-on to a Debian container with systemd, on the terminal: firmware with iPXE, our boot server
-# (DHCP, TFTP, HTTP), Debian's kernel, windlass as init, and the image over HTTP. Then the time of each stage.
+# (DHCP, TFTP, HTTP), Debian's kernel, windlass as init, and the image over HTTP. Then the time of each stage and, on a terminal, a shell in
+# the container.
+#
+#   test/bootdemo.sh
 #
 # Machine and boot server are on a wire in namespaces of their own: nothing of it can be reached from outside, and all ends with this program.
 set -euo pipefail
@@ -10,12 +13,30 @@ cache=${WINDLASS_CACHE:-/var/cache/windlass-test}
 kernel=$cache/kernel
 server=10.77.0.1 node=10.77.0.10 mac=52:54:00:77:00:00
 patience=240
+begun=${begun:-${EPOCHREALTIME/[.,]/}}
+width=160
+if [ -t 1 ]; then width=$(tput cols 2>/dev/null || echo 80); fi
 
-say() { printf '==> %s\n' "$*"; }
+tenths() { echo $(((${EPOCHREALTIME/[.,]/} - begun) / 100000)); }
+say() {
+	local t
+	t=$(tenths)
+	printf '[%4d.%d s] %s\n' $((t / 10)) $((t % 10)) "$*"
+}
 die() { echo "boot-demo: $*" >&2; exit 1; }
+
+# stamped MARK: shows each line with the seconds since power-on and who says it.
+stamped() {
+	local line t
+	while IFS= read -r line; do
+		t=$(((${EPOCHREALTIME/[.,]/} - begun) / 100000))
+		[ -z "${line// /}" ] || printf "%6d.%d %s %.$((width - 11))s\n" $((t / 10)) $((t % 10)) "$1" "$line"
+	done
+}
 
 outside() {
 	[ "$(id -u)" = 0 ] || die "namespaces and bridges are root's: run it as root"
+	say "a machine with nothing but a network device boots to a container of Debian; ctrl-C ends it, and nothing is left"
 	say "looking for what is missing"
 	test/install.sh test
 	say "building bin/windlass"
@@ -23,7 +44,7 @@ outside() {
 	say "a Debian with systemd and Debian's kernel, kept in $cache"
 	test/rootfs.sh
 	test/kernel.sh
-	exec unshare --net --mount --pid --fork --kill-child --mount-proc "$PWD/test/bootdemo.sh" inside
+	begun=$begun outer=$$ exec unshare --net --mount --pid --fork --kill-child --mount-proc "$PWD/test/bootdemo.sh" inside
 }
 
 wire() {
@@ -38,7 +59,7 @@ wire() {
 site() {
 	mkdir "$work/files" "$work/images"
 	say "windlass initramfs build --preset minimal"
-	bin/windlass initramfs build --preset minimal --kernel "$kernel/vmlinuz" --modules "$kernel" -o "$work/files/initramfs.img"
+	bin/windlass initramfs build --preset minimal --kernel "$kernel/vmlinuz" --modules "$kernel" -o "$work/files/initramfs.img" | sed 's/^/           /'
 	cp "$kernel/vmlinuz" "$work/files/"
 	cp "$cache/debian.squashfs" "$work/images/"
 	cat >"$work/images/debian.json" <<-JSON
@@ -60,7 +81,7 @@ site() {
 		    initramfs: [initramfs.img]
 		    command_line: >-
 		      console=ttyS0 loglevel=4 panic=-1 no_timer_check cryptomgr.notests mitigations=off
-		      windlass.container={{image . "debian.json"}} windlass.api=http://0.0.0.0:8080 windlass.api.insecure
+		      windlass.container={{image . "debian.json"}} windlass.log=warn windlass.api=http://0.0.0.0:8080 windlass.api.insecure
 		nodes:
 		  - { name: n0, mac: "$mac", ip: $node, group: compute }
 	YAML
@@ -92,8 +113,40 @@ wait_for() {
 	done
 }
 
-running() { curl -sf --max-time 5 "http://$server:8080/nodes?format=table" | grep -q ' running '; }
+running() { curl -sf --max-time 5 "http://$server:8080/nodes?format=table" | grep -q ' running .* done '; }
 ready() { curl -sf --max-time 5 "http://$node:8080/imageapi/v1/container?name=debian" | grep -q '"ready": *true'; }
+
+# console shows what the machine does without what would clear the terminal.
+console() { sed -u -E 's/\x1bc|\x08[\x08 ]*/\n/g; s/\x1b\[[0-9;?]*[A-Za-z]//g; s/\r//g; s/  *$//' | stamped '|'; }
+
+# doings shows what the boot server does for the node, of what it logs.
+doings() {
+	tail -n +1 -F "$work/netboot.log" 2>/dev/null |
+		sed -u -nE '/state=begun/d; /52:54:00|10\.77\.0\.10/ {
+			s/^time="[^"]*" level=[a-z]+ msg=("([^"]*)"|([^ ]*)) /\2\3: /; s/(mac|node|wire|from|of)=("[^"]*"|[^ ]*) ?//g
+			s/^a node reports: message=("([^"]*)"|([^ ]*)) stage=([a-z]+) state=([a-z]+)/the node reports: \4 \5: \2\3/; s/[: ]+$//; p }' | stamped '>'
+}
+
+# api shows a command to the machine's daemon, and what it says.
+api() {
+	printf '\n$ windlass --url http://%s:8080 %s\n' $node "$*"
+	bin/windlass --url "http://$node:8080" "$@"
+}
+
+# stay lets a person look around.
+stay() {
+	local key
+	cat <<-TEXT
+
+		The machine is on. In another terminal of this computer:
+		  nsenter -t ${outer:?} -n bin/windlass --url http://$node:8080 ps
+		  nsenter -t ${outer:?} -n curl http://$server:8080/nodes
+	TEXT
+	while read -rp "s and Enter: a shell in the container; Enter: switch the machine off " key; do
+		[ "$key" = s ] || break
+		bin/windlass --url "http://$node:8080" exec -it debian bash || true
+	done
+}
 
 inside() {
 	work=/mnt boot='' machine=''
@@ -105,18 +158,25 @@ inside() {
 	bin/windlass netboot serve -f "$work/netboot.yaml" --ready-file "$work/ready" >"$work/netboot.log" 2>&1 </dev/null &
 	boot=$!
 	wait_for 30 test -s "$work/ready"
-	say "power on: a machine with nothing but a network device; this is its console"
-	qemu-system-x86_64 -M pc,graphics=off -accel tcg -cpu max -smp 2 -m 1024 -nodefaults -no-reboot -display none -serial stdio \
-		-netdev tap,id=n0,ifname=tap0,script=no,downscript=no -device "virtio-net-pci,netdev=n0,mac=$mac,bootindex=0" </dev/null &
+	say "power on. The machine is emulated, so it is slow; the kernel says nothing until its first process does"
+	printf '\n seconds | is the console of the machine, > is what the boot server does\n'
+	begun=${EPOCHREALTIME/[.,]/}
+	doings &
+	qemu-system-x86_64 -M pc,graphics=off -accel tcg -cpu max -smp 1 -m 1024 -nodefaults -no-reboot -display none -serial stdio \
+		-netdev tap,id=n0,ifname=tap0,script=no,downscript=no -device "virtio-net-pci,netdev=n0,mac=$mac,bootindex=0" </dev/null > >(console) &
 	machine=$!
 	wait_for $patience ready
 	wait_for 30 running
 	echo
-	say "GET http://$node:8080/imageapi/v1/container, from this side of the wire"
-	bin/windlass --url "http://$node:8080" ps
-	say "windlass netboot nodes --stages"
+	say "the container is up; asked from this side of the wire:"
+	api ps
+	api exec debian systemctl is-system-running
+	api exec debian uname -a
+	printf '\n$ windlass netboot nodes --stages\n'
 	bin/windlass netboot nodes --server "http://$server:8080" --stages
-	say "power off: machine, boot server and wire end with this program"
+	if [ -t 0 ]; then stay; fi
+	echo
+	say "switched off; the boot server and the wire end, too"
 }
 
 case ${1:-} in
