@@ -22,6 +22,12 @@ func (o *Options) setAPI(v string) error {
 		if err != nil || u.User != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 			return fmt.Errorf("%q is none of unix, http://HOST:PORT, https://HOST:PORT", redact.URL(one))
 		}
+		if u.Port() != "" {
+			// The daemon would refuse to start.
+			if _, err := parseNumber(u.Port(), 1, 65535); err != nil {
+				return fmt.Errorf("the port in %s: %w", one, err)
+			}
+		}
 		list = append(list, one)
 	}
 	o.API = list

@@ -72,6 +72,11 @@ func TestWhatIsNotUnderstoodIsAWarning(t *testing.T) {
 		"windlass.net=bond=eth0+eth1":         "a bond needs a name",
 		"windlass.net=x,vlan=5":               "go together",
 		"windlass.api=ftp://h":                "none of unix",
+		"windlass.api=http://127.0.0.1:99999": "no number from 1 to 65535",
+		"windlass.report=nonsense":            "windlass.report: it has no scheme",
+		"windlass.container=ftp://h/d.json":   `windlass.container has the scheme "ftp"`,
+		"windlass.config=http:///c":           "windlass.config names no host",
+		"windlass.net=b0,dhcp,bond=eth0+a/b":  "neither the name of a device",
 		"ip=nonsense":                         "none of dhcp",
 		"ip=10.0.0.1::::::::":                 "needs a device",
 	} {
@@ -105,6 +110,7 @@ func TestLinks(t *testing.T) {
 			Device: "eth0", Method: Static, Addresses: []netip.Prefix{p("10.1.2.3/24"), p("fd00::3/64")}, Gateways: []netip.Addr{a("10.1.2.1"), a("fd00::1")},
 			DNS: []netip.Addr{a("10.1.2.1")}, Search: []string{"a.b", "c"}, MTU: 9000, NTP: []string{"t"}, Routes: []Route{{p("10.0.0.0/8"), a("10.1.2.9")}}},
 		"52:54:00:12:34:56,dhcp6":                   {MAC: []byte{0x52, 0x54, 0, 0x12, 0x34, 0x56}, Method: DHCP6},
+		"bond0,dhcp,bond=52-54-00-AA-BB-CC+eth1":    {Device: "bond0", Method: DHCP, Bond: []string{"52:54:00:aa:bb:cc", "eth1"}, BondMode: "active-backup", Miimon: 100},
 		"eth0.100,dhcp":                             {Device: "eth0.100", Method: DHCP, Parent: "eth0", VLAN: 100},
 		"data,dhcp,vlan=7,parent=bond0":             {Device: "data", Method: DHCP, Parent: "bond0", VLAN: 7},
 		"bond0,dhcp,bond=eth0+eth1":                 {Device: "bond0", Method: DHCP, Bond: []string{"eth0", "eth1"}, BondMode: "active-backup", Miimon: 100},
@@ -146,6 +152,11 @@ func TestTheKernelsSyntax(t *testing.T) {
 	}
 	if o := Parse("ip=off", nil); !o.NoNetwork {
 		t.Error("ip=off: there is a network")
+	}
+	for _, line := range []string{"ip=off ip=eth0:dhcp", "ip=eth0:dhcp ip=off", "ip=off windlass.net=eth0,dhcp", "ip=none ip=10.0.0.5:::255.255.255.0::eth0:none"} {
+		if o := Parse(line, nil); o.NoNetwork || len(o.Links) != 1 || o.Links[0].Device != "eth0" {
+			t.Errorf("%s: no network is %v, links %+v", line, o.NoNetwork, o.Links)
+		}
 	}
 }
 

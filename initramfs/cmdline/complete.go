@@ -3,6 +3,7 @@ package cmdline
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 )
@@ -27,16 +28,30 @@ func (l *Link) complete() error {
 	if len(l.Bond) == 0 && (l.BondMode != "" || l.Miimon != 0) {
 		return errors.New("mode and miimon are for a bond: add bond=DEVICE+DEVICE")
 	}
-	if len(l.Bond) > 0 {
-		if l.Device == "" {
-			return errors.New("a bond needs a name: bond0,dhcp,bond=eth0+eth1")
+	return l.completeBond()
+}
+
+// completeBond has its devices named as the kernel says their names and addresses.
+func (l *Link) completeBond() error {
+	if len(l.Bond) == 0 {
+		return nil
+	}
+	if l.Device == "" {
+		return errors.New("a bond needs a name: bond0,dhcp,bond=eth0+eth1")
+	}
+	for i, v := range l.Bond {
+		mac, err := net.ParseMAC(v)
+		if err == nil {
+			l.Bond[i] = mac.String()
+		} else if !deviceName.MatchString(v) {
+			return fmt.Errorf("bond: %.40q is neither the name of a device nor its MAC address", v)
 		}
-		if l.BondMode == "" {
-			l.BondMode = "active-backup"
-		}
-		if l.Miimon == 0 {
-			l.Miimon = 100
-		}
+	}
+	if l.BondMode == "" {
+		l.BondMode = "active-backup"
+	}
+	if l.Miimon == 0 {
+		l.Miimon = 100
 	}
 	return nil
 }

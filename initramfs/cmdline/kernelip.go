@@ -7,18 +7,19 @@ import (
 )
 
 // kernelIP adds what ip= says, as the kernel reads it (Documentation/admin-guide/nfs/nfsroot.rst) and dracut does:
-// ip=CLIENT:SERVER:GATEWAY:NETMASK:HOSTNAME:DEVICE:METHOD:DNS:DNS:NTP, ip=METHOD, ip=DEVICE:METHOD.
-func (o *Options) kernelIP(list []Link, value string) []Link {
-	l, off, err := parseIP(value)
+// ip=CLIENT:SERVER:GATEWAY:NETMASK:HOSTNAME:DEVICE:METHOD:DNS:DNS:NTP, ip=METHOD, ip=DEVICE:METHOD. It says also whether the network is
+// to be left alone, by this one or, with off, by an earlier one.
+func (o *Options) kernelIP(list []Link, off bool, value string) ([]Link, bool) {
+	l, none, err := parseIP(value)
 	switch {
 	case err != nil:
 		o.warn("ip=: " + err.Error() + ": ignored")
-	case off:
-		o.NoNetwork = len(list) == 0 && len(o.Links) == 0
+	case none:
+		off = true
 	default:
 		list = append(list, l)
 	}
-	return list
+	return list, off
 }
 
 func parseIP(value string) (l Link, off bool, err error) {

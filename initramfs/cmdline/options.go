@@ -54,6 +54,7 @@ func Parse(text string, given []string) Options {
 	o := Options{Rescue: RescueFailed, Handoff: HandoffContainer}
 	words := Words(text)
 	var kernel []Link
+	var off bool // ip=off is there, which counts when no other ip= names a device
 	for _, w := range words {
 		key, value, valued := strings.Cut(w, "=")
 		name, ours := strings.CutPrefix(key, prefix)
@@ -61,13 +62,13 @@ func Parse(text string, given []string) Options {
 		case ours:
 			o.set(name, value, valued)
 		case key == "ip" && valued:
-			kernel = o.kernelIP(kernel, value)
+			kernel, off = o.kernelIP(kernel, off, value)
 		case key == "BOOTIF":
 			o.BootMAC = bootMAC(value)
 		}
 	}
 	if len(o.Links) == 0 && !o.NoNetwork {
-		o.Links = kernel
+		o.Links, o.NoNetwork = kernel, off && len(kernel) == 0
 	}
 	o.Pass = pass(words, given)
 	return o
@@ -75,9 +76,6 @@ func Parse(text string, given []string) Options {
 
 // setters lists what windlass understands, by name without the prefix.
 func (o *Options) setters() map[string]func(string) error {
-	text := func(to *string) func(string) error {
-		return func(v string) error { *to = v; return nil }
-	}
 	checked := func(to *string, ok func(string) bool, what string) func(string) error {
 		return func(v string) error {
 			if !ok(v) {
@@ -88,9 +86,9 @@ func (o *Options) setters() map[string]func(string) error {
 		}
 	}
 	all := map[string]func(string) error{
-		"config":       text(&o.Config),
-		"container":    text(&o.Container),
-		"report":       text(&o.Report),
+		"config":       o.setURL("config", &o.Config),
+		"container":    o.setURL("container", &o.Container),
+		"report":       o.setReport,
 		"log":          oneOf(&o.Log, "error", "warn", "info", "debug", "trace"),
 		"handoff":      oneOf(&o.Handoff, HandoffContainer, HandoffSwitchRoot, HandoffKexec),
 		"hostname":     checked(&o.Hostname, IsHostname, "name of a host"),
