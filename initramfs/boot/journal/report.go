@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,8 +34,8 @@ type message struct {
 	text string
 }
 
-// Reporter posts what happens to a URL, one after the other, once there is a network. It holds up nobody: what there is no room for, and what
-// could not be posted after some tries, is forgotten.
+// Reporter posts what happens to a URL, one after the other, once there is a network. It holds up nobody: the oldest of what there is no room
+// for, what the server refuses, and what could not be posted after some tries, is forgotten.
 type Reporter struct {
 	url    string // may hold a password
 	who    func() (mac, host string)
@@ -44,8 +45,7 @@ type Reporter struct {
 
 	ready chan struct{} // closed: the network is there
 	once  sync.Once
-	queue chan message
-	left  sync.WaitGroup
+	queue *queue
 }
 
 const (
@@ -58,7 +58,7 @@ const (
 // reporter's goroutine.
 func NewReporter(ctx context.Context, url string, who func() (mac, host string), failed func(error)) *Reporter {
 	r := &Reporter{url: url, who: who, failed: failed, pause: time.Second, http: &http.Client{Timeout: postPatience},
-		ready: make(chan struct{}), queue: make(chan message, queued)}
+		ready: make(chan struct{}), queue: newQueue()}
 	go r.run(ctx)
 	return r
 }
@@ -68,12 +68,8 @@ func (r *Reporter) Network() { r.once.Do(func() { close(r.ready) }) }
 
 func (r *Reporter) add(m message) {
 	m.Time = time.Now()
-	r.left.Add(1)
-	select {
-	case r.queue <- m:
-	default:
-		r.left.Done()
-	}
+	m.text = strings.ToValidUTF8(m.text[:min(len(m.text), bootstage.MaxText)], "") // more than that the server does not take
+	r.queue.add(m)
 }
 
 func (r *Reporter) run(ctx context.Context) {
@@ -83,17 +79,21 @@ func (r *Reporter) run(ctx context.Context) {
 		return
 	}
 	for well := true; ; {
-		select {
-		case m := <-r.queue:
-			err := r.post(ctx, m)
-			if err != nil && ctx.Err() == nil && well {
-				r.failed(err) // once, until it goes again
+		m, ok := r.queue.next()
+		if !ok {
+			select {
+			case <-r.queue.wake:
+				continue
+			case <-ctx.Done():
+				return
 			}
-			well = err == nil
-			r.left.Done()
-		case <-ctx.Done():
-			return
 		}
+		err := r.post(ctx, m)
+		if err != nil && ctx.Err() == nil && well {
+			r.failed(err) // once, until it goes again
+		}
+		well = err == nil
+		r.queue.done()
 	}
 }
 
@@ -106,8 +106,12 @@ func (r *Reporter) post(ctx context.Context, m message) (err error) {
 	}
 	for n := range tries {
 		m.Sent = Uptime().Milliseconds() // anew each time: the server knows by it when this happened
-		if err = r.send(ctx, m); err == nil {
+		err = r.send(ctx, m)
+		if err == nil {
 			return nil
+		}
+		if no := (refusal{}); errors.As(err, &no) {
+			break
 		}
 		d := r.pause << n
 		select {
@@ -137,9 +141,22 @@ func (r *Reporter) send(ctx context.Context, m message) error {
 	defer resp.Body.Close()
 	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10) // so that the connection can be used again
 	if resp.StatusCode >= 300 {
-		return fmt.Errorf("the server answers %s", resp.Status)
+		return answer(resp)
 	}
 	return nil
+}
+
+// refusal is an answer that will not be another one the next time.
+type refusal struct{ status string }
+
+func (r refusal) Error() string { return "the server answers " + r.status }
+
+func answer(resp *http.Response) error {
+	switch code := resp.StatusCode; {
+	case code >= 500, code == http.StatusRequestTimeout, code == http.StatusTooManyRequests:
+		return fmt.Errorf("the server answers %s", resp.Status)
+	}
+	return refusal{resp.Status}
 }
 
 // unwrapped leaves out the URL, which net/http quotes with its query.
@@ -153,10 +170,8 @@ func unwrapped(err error) error {
 
 // Flush waits until all has been posted or given up, at most so long.
 func (r *Reporter) Flush(patience time.Duration) {
-	done := make(chan struct{})
-	go func() { r.left.Wait(); close(done) }()
 	select {
-	case <-done:
+	case <-r.queue.empty():
 	case <-time.After(patience):
 	}
 }
