@@ -218,7 +218,7 @@ func TestTheNetworkOutlivesItsProcess(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	out := &text{}
 	o := cmdline.Parse("windlass.net=near0,10.9.9.1/24 windlass.hostname=n1", nil)
-	p := startNetwork(ctx, supervise.NewReaper(context.WithoutCancel(ctx)), network.Config{Links: o.Links}, func(f string, a ...any) { fmt.Fprintf(out, f+"\n", a...) })
+	p := startNetwork(ctx, reaper(), network.Config{Links: o.Links}, func(f string, a ...any) { fmt.Fprintf(out, f+"\n", a...) })
 	t.Cleanup(func() { cancel(); <-p.done })
 	wait, done := context.WithTimeout(ctx, 20*time.Second)
 	defer done()

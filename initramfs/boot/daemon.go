@@ -25,7 +25,7 @@ func (l *lines) Write(p []byte) (int, error) {
 
 // environment is that of the daemon and of the shell. What the kernel gave is not theirs.
 func environment() []string {
-	return []string{"PATH=/bbin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=linux"}
+	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/bbin", "HOME=/root"}
 }
 
 // startDaemon starts the daemon and keeps it until the node ends.
@@ -53,7 +53,7 @@ func (n *node) startDaemon(ctx context.Context) {
 			s.Failed(errors.New("it " + how))
 			s.Say("it is started again in %.1f s; containers go on", pause.Seconds())
 			if failures++; failures >= n.timing.patience && n.first(bootstage.Daemon) {
-				go n.rescue(ctx, "the daemon does not stay up; it is started again and again meanwhile")
+				go n.rescue(ctx, trouble{why: "the daemon does not stay up; it is started again and again meanwhile", err: errors.New("it " + how)})
 			}
 		},
 	}

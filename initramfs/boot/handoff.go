@@ -18,6 +18,9 @@ import (
 // reportPatience is how long reports may hold up the end.
 const reportPatience = 3 * time.Second
 
+// flushPatience is how long the console may.
+const flushPatience = time.Second
+
 // handOff raises the definition's mount alone and gives the node to what is in it. It only comes back when that failed.
 func (n *node) handOff(ctx context.Context, s *journal.Stage, spec *models.Container) error {
 	m, err := n.api.Mount(ctx, spec.Mount)
@@ -101,5 +104,5 @@ func (n *node) flush() {
 	if n.reports != nil {
 		n.reports.Flush(reportPatience)
 	}
-	n.console.Flush(time.Second)
+	n.console.Flush(flushPatience)
 }

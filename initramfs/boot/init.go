@@ -56,7 +56,9 @@ type node struct {
 	cancel     context.CancelFunc // ends all stages, and what they have started but for the daemon
 	configPath string
 	rescued    map[bootstage.Stage]bool
-	shell      sync.Mutex // held while there is a shell on the console
+	terminal   string        // the device of the shell
+	shell      sync.Mutex    // held while there is a shell on the console
+	nudged     chan struct{} // has one when a person has left the shell
 	endDaemon  context.CancelFunc
 	daemonDone chan struct{}
 	up         chan struct{} // closed once the daemon has served
@@ -75,7 +77,7 @@ func newInit(version, line string, given []string, j *journal.Journal, console *
 	n := &node{version: version, line: line, opts: cmdline.Parse(line, given), j: j, console: console,
 		fetch: fetch.New(fetch.Config{UserAgent: userAgent}), api: api.New(config.DefaultSocket), rescued: map[bootstage.Stage]bool{},
 		timing: timing{pause: 2 * time.Second, longest: time.Minute, hopeless: 30 * time.Second, patience: 5},
-		up:     make(chan struct{}), daemonDone: make(chan struct{}), endDaemon: func() {}}
+		up:     make(chan struct{}), daemonDone: make(chan struct{}), nudged: make(chan struct{}, 1), terminal: "/dev/console", endDaemon: func() {}}
 	if n.opts.Report != "" {
 		n.reports = journal.NewReporter(context.Background(), n.opts.Report, n.who, func(err error) { j.Say(bootstage.Init, "%v", err) })
 		j.Report(n.reports)
@@ -141,7 +143,7 @@ func (n *node) stages(ctx context.Context) {
 	n.modules(ctx)
 	n.commands()
 	if n.opts.Rescue == cmdline.RescueNow {
-		n.rescue(ctx, "as windlass.rescue asks")
+		n.rescue(ctx, trouble{why: "windlass.rescue asks for a shell", waits: true})
 	}
 	if !n.network(ctx) {
 		return
@@ -169,10 +171,12 @@ func (n *node) again(ctx context.Context, stage bootstage.Stage, s *journal.Stag
 	pause = pause/2 + rand.N(pause) //nolint:gosec // not a secret
 	s.Say("again in %.0f s (failure %d)", pause.Seconds(), failures)
 	if (hopeless || failures >= n.timing.patience) && n.first(stage) {
-		go n.rescue(ctx, fmt.Sprintf("%s failed; it is tried again meanwhile", stage))
+		go n.rescue(ctx, trouble{why: fmt.Sprintf("%s failed; it is tried again meanwhile", stage), err: err})
 	}
 	select {
 	case <-time.After(pause):
+		return true
+	case <-n.nudged:
 		return true
 	case <-ctx.Done():
 		return false

@@ -2,74 +2,103 @@ package boot
 
 import (
 	"context"
-	"os"
-	"path/filepath"
-	"syscall"
+	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/windlass-hpc/windlass/initramfs/boot/supervise"
+	"github.com/windlass-hpc/windlass/initramfs/boot/journal"
 	"github.com/windlass-hpc/windlass/internal/bootstage"
 )
 
-// shells are looked for in this order.
-func shells() []string { return []string{"/bin/sh", "/bbin/gosh", "/bin/bash", "/bin/busybox"} }
-
-func findShell() string {
-	for _, s := range shells() {
-		if real, err := filepath.EvalSymlinks(s); err == nil {
-			if st, err := os.Stat(real); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
-				return s
-			}
-		}
-	}
-	return ""
+// trouble says why a person is asked for.
+type trouble struct {
+	why   string
+	err   error // nil: nothing is wrong
+	waits bool  // the boot does, until the shell ends
 }
 
-// rescue opens a shell on the console and waits for its end. There is one at a time.
-func (n *node) rescue(ctx context.Context, why string) {
+// rescue opens a shell on the console and waits for its end. There is one at a time. A shell that was ended by a signal, as by ctrl-C while one of
+// its commands ran, is followed by another one: only who ends it goes on.
+func (n *node) rescue(ctx context.Context, why trouble) {
 	n.shell.Lock()
 	defer n.shell.Unlock()
 	if ctx.Err() != nil {
 		return
 	}
-	s := n.j.Begin(bootstage.Rescue)
 	shell := findShell()
 	if shell == "" {
-		s.Say("%s. There is no shell in this initramfs: windlass initramfs build --rescue adds one", why)
+		n.j.Say(bootstage.Rescue, "%s. There is no shell in this initramfs: `windlass initramfs build --rescue` adds one, and `--file /bin/busybox:/bin/busybox` is one, too", why.why)
 		return
 	}
-	s.Say("%s. A shell is on the console (%s); the boot goes on when it ends. `less %s`, `poweroff`, `reboot`", why, shell, logFile)
-	p, err := n.startShell(shell)
-	if err != nil {
+	s := n.j.Begin(bootstage.Rescue)
+	s.Say("%s. A shell is on the console (%s)", why.why, shell)
+	if how, err := n.talk(ctx, shell, why); err != nil {
 		s.Failed(err)
-		return
-	}
-	select {
-	case <-p.Done():
-		s.Done("the shell %s", p.How())
-	case <-ctx.Done():
-		p.Signal(unix.SIGHUP)
+	} else if ctx.Err() == nil {
+		s.Done("the shell %s", how)
+		n.nudge()
 	}
 }
 
-// startShell gives it the console as its terminal, so that ctrl-C works; a console that is none does without.
-func (n *node) startShell(shell string) (p *supervise.Process, err error) {
-	tty, err := os.OpenFile("/dev/console", os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer tty.Close()
-	args := []string{shell} // the whole path: u-root's commands follow the link to find which of them is meant
-	if filepath.Base(shell) == "busybox" {
-		args = []string{"sh"}
-	}
-	attr := os.ProcAttr{Dir: "/", Env: environment(), Files: []*os.File{tty, tty, tty}}
-	for _, sys := range []*syscall.SysProcAttr{{Setsid: true, Setctty: true}, {Setsid: true}} {
-		attr.Sys = sys
-		if p, err = n.reaper.Start(shell, args, &attr); err == nil {
-			return p, nil
+// talk runs shells until one ends by itself, and says how.
+func (n *node) talk(ctx context.Context, shell string, why trouble) (how string, err error) {
+	n.console.Flush(flushPatience) // what was told before stands above
+	for text := why.banner(); ; text = "\r\n" {
+		p, err := n.startShell(shell, text)
+		if err != nil {
+			return "", err
+		}
+		select {
+		case <-p.Done():
+		case <-ctx.Done():
+			p.Signal(unix.SIGHUP)
+			return "", nil
+		}
+		if how = p.How(); !strings.HasSuffix(how, " SIGINT") {
+			return how, nil
 		}
 	}
-	return nil, err
+}
+
+// banner is what a person at the console has to know. It is plain ASCII: who knows what hangs on the line.
+func (t trouble) banner() string {
+	line := strings.Repeat("-", 78)
+	end := "close this shell and try again at once"
+	if t.waits {
+		end = "go on with the boot"
+	}
+	var b strings.Builder
+	row := func(head, text string) { fmt.Fprintf(&b, "  %-16s %s\r\n", head, text) }
+	fmt.Fprintf(&b, "\r\n%s\r\n  windlass: %s\r\n", line, ascii(t.why))
+	if t.err != nil {
+		fmt.Fprintf(&b, "  %s\r\n", ascii(journal.Explain(t.err)))
+	}
+	b.WriteString("\r\n")
+	row("exit", end)
+	row("more "+logFile, "")
+	row("dmesg", "what the kernel said")
+	row("modprobe NAME", "load a driver, by name or alias")
+	row("windlass", "ps all, inspect, logs: what the daemon has, once it runs")
+	row("windlass reboot", "boot anew; or windlass poweroff")
+	b.WriteString(line + "\r\n")
+	return b.String()
+}
+
+// ascii makes of a text what every terminal shows, and that does nothing to it.
+func ascii(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+// nudge has what waits to be tried again tried at once: somebody may have mended it.
+func (n *node) nudge() {
+	select {
+	case n.nudged <- struct{}{}:
+	default: // one is enough
+	}
 }

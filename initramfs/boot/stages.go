@@ -2,6 +2,7 @@ package boot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -93,9 +94,10 @@ func (n *node) network(ctx context.Context) bool {
 		if ctx.Err() != nil {
 			return false
 		}
-		s.Failed(fmt.Errorf("no device has an address yet; it is tried on"))
+		err = errors.New("no device has an address yet; it is tried on")
+		s.Failed(err)
 		if n.first(bootstage.Network) {
-			go n.rescue(ctx, "there is no network; it is tried on meanwhile")
+			go n.rescue(ctx, trouble{why: "there is no network; it is tried on meanwhile", err: err})
 		}
 		wait = min(2*wait, 10*time.Minute)
 	}

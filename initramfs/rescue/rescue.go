@@ -30,7 +30,7 @@ var module []byte
 var sums []byte
 
 // recipe changes when the way of building does, so that what was built in another way is not taken out of the cache.
-const recipe = "1"
+const recipe = "2"
 
 // builder is the package of u-root's own builder.
 const builder = "github.com/u-root/u-root"
@@ -121,7 +121,8 @@ func (c Config) build(ctx context.Context, dir string) (*cpio.Tree, error) {
 	if _, err := c.run(ctx, dir, "build", "-o", tool, builder); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, tool, append([]string{"-base=/dev/null", "-initcmd=", "-uinitcmd=", "-defaultsh=gosh", "-o", out}, packages()...)...)
+	// The other editor of gosh's lines asks the terminal for its colours and waits for the answer, which a serial line never gives.
+	cmd := exec.CommandContext(ctx, tool, append([]string{"-go-build-tags=goshliner", "-base=/dev/null", "-initcmd=", "-uinitcmd=", "-defaultsh=gosh", "-o", out}, packages()...)...)
 	cmd.Dir, cmd.Env = dir, append(c.env(), "GOARCH="+c.arch(), "GOOS=linux", "PATH="+c.path())
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return nil, failed("u-root", text, err)

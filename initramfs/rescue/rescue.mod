@@ -50,7 +50,6 @@ tool (
 	github.com/u-root/u-root/cmds/core/pci
 	github.com/u-root/u-root/cmds/core/pidof
 	github.com/u-root/u-root/cmds/core/ping
-	github.com/u-root/u-root/cmds/core/poweroff
 	github.com/u-root/u-root/cmds/core/printenv
 	github.com/u-root/u-root/cmds/core/ps
 	github.com/u-root/u-root/cmds/core/pwd
@@ -59,7 +58,6 @@ tool (
 	github.com/u-root/u-root/cmds/core/rmmod
 	github.com/u-root/u-root/cmds/core/seq
 	github.com/u-root/u-root/cmds/core/shasum
-	github.com/u-root/u-root/cmds/core/shutdown
 	github.com/u-root/u-root/cmds/core/sleep
 	github.com/u-root/u-root/cmds/core/sort
 	github.com/u-root/u-root/cmds/core/strings
