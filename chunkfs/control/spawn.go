@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/chunkfs/keeper"
 )
 
 // keeperProcess is a keeper that we started; nil stands for one that somebody else did.
@@ -47,8 +49,12 @@ func (s *Starter) spawn() (*keeperProcess, error) {
 }
 
 func (s *Starter) args() []string {
+	name := "windlass-shim"
+	if s.cfg.Spared {
+		name = keeper.Mark + name
+	}
 	return []string{
-		"windlass-shim", "keeper", "--lock", s.place.KeeperLock(), "--log", s.place.Log(), "--",
+		name, "keeper", "--lock", s.place.KeeperLock(), "--log", s.place.Log(), "--",
 		s.cfg.Server, "chunkfs", "serve", "--run-dir", s.cfg.RunDir, "--cache-dir", s.cfg.CacheDir,
 		"--cache-size", strconv.FormatInt(s.cfg.CacheSize, 10),
 	}

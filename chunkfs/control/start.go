@@ -20,7 +20,13 @@ type StartConfig struct {
 	Server    string // path of windlass
 	CacheDir  string
 	CacheSize int64 // bytes; 0 lets the server choose
+	// Spared has keeper and server live on when systemd ends all processes at a shutdown: the node's root may come to lie on what they
+	// serve, and then the node could not end without them. It counts for a server that is started here.
+	Spared bool
 }
+
+// SparedEnv in the environment of a daemon asks for StartConfig.Spared, whatever its value.
+const SparedEnv = "WINDLASS_SERVES_ROOT"
 
 // Starter sees to it that the server runs when it is wanted, and that it goes on while this process lives. It starts nothing before
 // somebody asks for the server. Its methods may be called by many goroutines at once.

@@ -131,10 +131,16 @@ type world struct {
 
 func start(t *testing.T, what string) *world {
 	t.Helper()
+	return startAs(t, os.Args[0], what)
+}
+
+// startAs starts a keeper that is called so.
+func startAs(t *testing.T, name, what string) *world {
+	t.Helper()
 	dir := t.TempDir()
 	w := &world{dir: dir, file: filepath.Join(dir, "said"), ended: make(chan error, 1)}
 	w.cmd = exec.Command(os.Args[0], "--lock="+filepath.Join(dir, "lock"), "--log", filepath.Join(dir, "log"), "--", os.Args[0], what, w.file)
-	w.cmd.Env = append(os.Environ(), roleEnv+"=keeper")
+	w.cmd.Args[0], w.cmd.Env = name, append(os.Environ(), roleEnv+"=keeper")
 	if err := w.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

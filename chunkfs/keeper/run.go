@@ -171,11 +171,23 @@ func (k *keeper) start(sock *os.File) (*os.Process, error) {
 		files = files[:lockFD]
 	}
 	env := append(os.Environ(), startsEnv+"="+strconv.Itoa(k.starts+1))
-	p, err := os.StartProcess(k.program[0], k.program, &os.ProcAttr{Files: files, Env: env})
+	p, err := os.StartProcess(k.program[0], k.called(os.Args[0]), &os.ProcAttr{Files: files, Env: env})
 	if err == nil {
 		k.starts++
 	}
 	return p, err
+}
+
+// Mark stands before the name of a process that the root of the node may depend on, its argv[0]: systemd does not end it when the node is shut
+// down (systemd.io/ROOT_STORAGE_DAEMONS). Who starts a keeper so marks its server, too.
+const Mark = "@"
+
+// called is what the program is started as; self is the keeper's own name.
+func (k *keeper) called(self string) []string {
+	if !strings.HasPrefix(self, Mark) {
+		return k.program
+	}
+	return append([]string{Mark + k.program[0]}, k.program[1:]...)
 }
 
 // serve gives the server what is held and answers it until it has gone.

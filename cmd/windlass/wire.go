@@ -44,6 +44,7 @@ func chunkfsConfig(cfg config.Config, dir rundir.Dir, shim string) (chunk.Config
 	}
 	return chunk.Config{Instance: dir.Instance(), CacheDir: cfg.ChunkfsCache, Starter: control.NewStarter(control.StartConfig{
 		RunDir: string(dir), Shim: shim, Server: self, CacheDir: cfg.ChunkfsCache, CacheSize: int64(cfg.ChunkfsCacheSize),
+		Spared: os.Getenv(control.SparedEnv) != "",
 	})}, nil
 }
 
