@@ -68,19 +68,39 @@ contract() { (cd test/contract && gotest -timeout 6m ./...); }
 # what the contract demands of each.
 crash() {
 	local code=0
-	gotest -tags failpoint -p 2 -timeout 20m -run AtEvery ./test/crash/... ./container/linux/... || code=1
-	gotest -tags failpoint -p 2 -timeout 20m -run '^Test(Driver|Partitions|Conformance)' ./attach/... ./mount/... || code=1
+	go build -tags failpoint -o /dev/null ./cmd/windlass
+	beside gotest -tags failpoint -p 1 -timeout 20m -run AtEvery ./container/linux/... ./test/crash/...
+	gotest -tags failpoint -p 1 -timeout 20m -run '^Test(Driver|Partitions|Conformance)' ./attach/... ./mount/... || code=1
+	wait "$part" || code=1
 	return $code
 }
 
 # Boots Debian's kernel in an emulated machine; it takes that anew every time, since what it runs is no input that the go command knows.
 guest() { gotest -tags guest -count=1 -timeout 15m ./test/guest; }
 
-# Real storage servers, and a guest whose kernel has the modules for what they serve.
-lab() { gotest -tags lab -timeout 40m ./test/lab; }
+# Real storage servers, and a guest whose kernel has the modules for what they serve. Two of them, since they mostly wait: one for the whole
+# daemon, one for drivers. What both run is built before, once.
+lab() {
+	local code=0
+	local -x WINDLASS_LAB_EVERYDAY=yes
+	go build -tags lab,failpoint -o /dev/null ./cmd/windlass
+	WINDLASS_LAB_PACKAGES=test/storage beside gotest -tags lab -timeout 20m -run '^TestLab$' ./test/lab
+	WINDLASS_LAB_PACKAGES=-test/storage gotest -tags lab -timeout 20m ./test/lab || code=1
+	wait "$part" || code=1
+	return $code
+}
 
 # Emulated machines boot: into what `windlass initramfs build` makes, with our init, and over the network from power-on to a container.
 boot() { gotest -tags guest -p 1 -timeout 40m ./initramfs ./test/initboot ./test/netboot; }
+
+# beside starts a part of a section, which runs beside the rest of it and ends with it, in a process group of its own. What waits for it waits for $part.
+beside() {
+	set -m
+	"$@" &
+	part=$!
+	set +m
+	trap 'kill -- "-$part" 2>/dev/null || true' EXIT
+}
 
 # -count=1: what these tests build and run by themselves is nothing that the test cache knows of.
 gotest() {

@@ -35,15 +35,17 @@ func prepare() int {
 
 // packagesVar names the packages wanted, separated by spaces; testsVar is the pattern of tests in them, which -run of this test could not say:
 // its alternatives (a/b|c) would be those of tests here. keepVar makes the lab stay when the tests have ended. test/lab/run.sh sets them.
+// everydayVar leaves out what is rare; test/run.sh sets it.
 const (
 	packagesVar = "WINDLASS_LAB_PACKAGES"
 	testsVar    = "WINDLASS_LAB_TESTS"
 	keepVar     = "WINDLASS_LAB_KEEP"
+	everydayVar = "WINDLASS_LAB_EVERYDAY"
 )
 
 // TestLab starts the servers, boots once and runs everything.
 func TestLab(t *testing.T) {
-	cases := Cases("../..", strings.Fields(os.Getenv(packagesVar)), os.Getenv(testsVar))
+	cases := Cases("../..", strings.Fields(os.Getenv(packagesVar)), os.Getenv(testsVar), os.Getenv(everydayVar) != "")
 	if len(cases) == 0 {
 		t.Fatal("no package has tests for the lab")
 	}

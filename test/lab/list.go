@@ -32,10 +32,26 @@ func all() []vm.Case {
 	}
 }
 
-// Cases gives the cases of packages, relative to the module, or of all that there are; run is a pattern for their tests.
-func Cases(root string, packages []string, run string) []vm.Case {
+// rare are tests that are left out of the run of every day: variants of what runs there, or of what runs with a smaller image.
+func rare() map[string]string {
+	return map[string]string{
+		"attach/rbd": "^TestNoshare$/^(a_context|a_step|detach|killed_while|hostile|list)",
+		"mount/nfs":  "^TestDriver$/^NFS_3$/^(a_step|killed_while|many|hostile)",
+		"test/storage": "^TestSchemes$/^(rbd-ext4|iscsi-squashfs|nfs-directory)$" +
+			"|^TestDaemonKilled$/squashfs$/^(iscsi.(create|start|scan|configure)|mountpoint.make|rbd.hold|nfs.create)",
+	}
+}
+
+// Cases gives the cases of packages, relative to the module, or of all that there are, but for those with a minus before them; run is a pattern
+// for their tests. Without one what is asked for by name is left out, and every day also what is rare.
+func Cases(root string, packages []string, run string, everyday bool) []vm.Case {
 	var cases []vm.Case
+	without := slices.DeleteFunc(slices.Clone(packages), func(p string) bool { return !strings.HasPrefix(p, "-") })
+	packages = slices.DeleteFunc(slices.Clone(packages), func(p string) bool { return strings.HasPrefix(p, "-") })
 	for _, c := range all() {
+		if slices.Contains(without, "-"+c.Pkg) {
+			continue
+		}
 		if len(packages) == 0 && hasTests(filepath.Join(root, c.Pkg)) || slices.Contains(packages, c.Pkg) {
 			cases = append(cases, c)
 		}
@@ -54,6 +70,9 @@ func Cases(root string, packages []string, run string) []vm.Case {
 		skip := []string{others(filepath.Join(root, cases[i].Pkg))}
 		if run == "" {
 			skip = append(skip, cases[i].Skip)
+		}
+		if run == "" && everyday {
+			skip = append(skip, rare()[cases[i].Pkg])
 		}
 		cases[i].Run, cases[i].Skip = run, strings.Join(slices.DeleteFunc(skip, func(p string) bool { return p == "" }), "|")
 	}

@@ -32,7 +32,7 @@ func tree(t *testing.T) string {
 
 func TestCases(t *testing.T) {
 	root := tree(t)
-	cases := Cases(root, nil, "")
+	cases := Cases(root, nil, "", false)
 	if len(cases) != 1 || cases[0].Pkg != "attach/rbd" || cases[0].Name != "attach_rbd" {
 		t.Fatalf("of what is in the list, attach/rbd alone has tests for the lab; got %v", cases)
 	}
@@ -42,8 +42,27 @@ func TestCases(t *testing.T) {
 			t.Errorf("%s: skipped is %v", name, !skipped)
 		}
 	}
-	if cases := Cases(root, []string{"attach/other"}, "TestA|TestB"); len(cases) != 1 || cases[0].Run != "TestA|TestB" || cases[0].Skip != "" {
+	if cases := Cases(root, []string{"-attach/rbd"}, "", false); len(cases) != 0 {
+		t.Errorf("all but attach/rbd: %+v", cases)
+	}
+	if cases := Cases(root, []string{"attach/other"}, "TestA|TestB", true); len(cases) != 1 || cases[0].Run != "TestA|TestB" || cases[0].Skip != "" {
 		t.Errorf("a package that is not in the list: %+v", cases)
+	}
+}
+
+// TestEveryday holds that what is rare is left out of the run of every day, and not when a test is asked for.
+func TestEveryday(t *testing.T) {
+	root := tree(t)
+	const rarely = "^TestNoshare$/"
+	for _, c := range []struct {
+		run      string
+		everyday bool
+		want     bool
+	}{{"", true, true}, {"", false, false}, {"TestNoshare", true, false}} {
+		cases := Cases(root, []string{"attach/rbd"}, c.run, c.everyday)
+		if got := strings.Contains(cases[0].Skip, rarely); got != c.want {
+			t.Errorf("run %q, every day %v: it leaves out %q", c.run, c.everyday, cases[0].Skip)
+		}
 	}
 }
 
