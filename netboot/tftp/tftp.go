@@ -1,21 +1,20 @@
-// Package tftp gives firmware the files that are published, by TFTP. Nothing can be written.
+// Package tftp gives firmware the files that are published, by TFTP (RFC 1350, with the options of RFC 2347 to 2349 and 7440). Nothing can
+// be written.
 //
-// The protocol is github.com/pin/tftp's. It ends a transfer that is not answered, and it cannot be made to open a file: that is
-// package publish's, which decides by the name alone.
+// It never opens a file by itself: that is package publish's, which decides by the name alone. Whatever is in a packet, a transfer costs no more
+// than a buffer, and ends when it is not answered. Some sockets carry all transfers, so that their packets are read and sent many at a time.
 package tftp
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"path"
-	"strings"
+	"runtime"
+	"sync"
 	"time"
 
-	pin "github.com/pin/tftp/v3"
 	"github.com/sirupsen/logrus"
 
 	"github.com/windlass-hpc/windlass/internal/bootstage"
@@ -27,13 +26,20 @@ import (
 )
 
 const (
-	// maxTransfers bounds those under way: each holds a socket and a goroutine.
-	maxTransfers = 512
-	// timeout is how long an answer is waited for before a block is sent again, retries how often.
-	timeout = 2 * time.Second
-	retries = 5
-	// maxBlock fits into one packet on Ethernet: fragments are what firmware is bad at.
-	maxBlock = 1468
+	// maxTransfers bounds those under way: each holds a file and a buffer. maxWaiting bounds the requests that wait for room.
+	maxTransfers = 1024
+	maxWaiting   = 16384
+	// patience is how long a request may wait for room: who sent it has asked again since, or gone.
+	patience = 30 * time.Second
+	// openers is how many files are opened at once.
+	openers = 16
+	// timeout is how long an answer is waited for before a block is sent again; it doubles up to maxTimeout. retries is how often.
+	timeout    = time.Second
+	maxTimeout = 4 * time.Second
+	retries    = 5
+	// maxBlock fits into one packet on Ethernet: fragments are what firmware is bad at. maxWindow is in blocks.
+	maxBlock  = 1468
+	maxWindow = 64
 	// grace is how long transfers have when the server ends.
 	grace = 2 * time.Second
 )
@@ -55,100 +61,98 @@ type Options struct {
 // Server is a TFTP server.
 type Server struct {
 	o     Options
-	conn  *net.UDPConn
-	s     *pin.Server
-	slots chan struct{}
+	main  *port   // that is asked
+	ports []*port // that send: others, or main alone
 	quiet *quiet.Log
+
+	queue chan *request
+	slots chan struct{}
+	mu    sync.Mutex
+	known map[netip.AddrPort]*port // who waits, or is sent a file, by which port; nil while it waits
+	next  int                      // of ports
 }
 
-// Listen opens the socket.
+// Listen opens the sockets.
 func Listen(ctx context.Context, o Options) (*Server, error) {
-	conn, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp"+config.Family(o.Config.Listen), o.Config.Listen)
-	if err != nil {
+	s := &Server{o: o, quiet: quiet.New(time.Now), queue: make(chan *request, maxWaiting), slots: make(chan struct{}, maxTransfers), known: map[netip.AddrPort]*port{}}
+	family := "udp" + config.Family(o.Config.Listen)
+	var err error
+	if s.main, err = s.open(ctx, family, o.Config.Listen); err != nil {
 		return nil, fmt.Errorf("listen for TFTP: %w", err)
 	}
-	s := &Server{o: o, conn: conn.(*net.UDPConn), slots: make(chan struct{}, maxTransfers), quiet: quiet.New(time.Now)}
-	s.s = pin.NewServer(s.read, nil)
-	s.s.SetTimeout(timeout)
-	s.s.SetRetries(retries)
-	s.s.SetBlockSize(maxBlock)
 	if o.Config.SinglePort {
-		s.s.EnableSinglePort()
+		s.ports = []*port{s.main}
+		return s, nil
+	}
+	host, _, err := net.SplitHostPort(o.Config.Listen)
+	for range min(runtime.GOMAXPROCS(0), 4) {
+		var p *port
+		if err == nil {
+			p, err = s.open(ctx, family, net.JoinHostPort(host, "0"))
+		}
+		if err != nil {
+			s.close()
+			return nil, fmt.Errorf("open a port to send files by TFTP from: %w", err)
+		}
+		s.ports = append(s.ports, p)
 	}
 	return s, nil
 }
 
+func (s *Server) close() {
+	s.main.conn.Close()
+	for _, p := range s.ports {
+		p.conn.Close()
+	}
+}
+
 // Addr is where the server listens.
-func (s *Server) Addr() net.Addr { return s.conn.LocalAddr() }
+func (s *Server) Addr() net.Addr { return s.main.conn.LocalAddr() }
 
 // Serve answers until ctx ends.
 func (s *Server) Serve(ctx context.Context) error {
-	ended := make(chan error, 1)
-	go func() { ended <- s.s.Serve(s.conn) }()
+	ended := make(chan error, len(s.ports)+1)
+	var all sync.WaitGroup
+	opening, stop := context.WithCancel(ctx)
+	for range openers {
+		all.Go(func() { s.openAll(opening) })
+	}
+	ports := s.ports
+	if ports[0] != s.main {
+		ports = append([]*port{s.main}, ports...)
+	}
+	for _, p := range ports {
+		all.Go(func() { ended <- p.read() })
+		all.Go(func() { p.resend(opening) })
+	}
+	var err error
 	select {
-	case err := <-ended:
-		return err
+	case err = <-ended:
 	case <-ctx.Done():
+		s.drain()
 	}
-	down := make(chan struct{})
-	go func() { s.s.Shutdown(); close(down) }()
-	select {
-	case <-down:
-	case <-time.After(grace): // a node that does not answer holds up nobody
-	}
-	return nil
-}
-
-// errBusy is told to whoever comes when there are too many.
-var errBusy = errors.New("too many transfers, try again")
-
-// read answers one request.
-func (s *Server) read(name string, to io.ReaderFrom) (err error) {
-	var from netip.Addr
-	if t, ok := to.(pin.OutgoingTransfer); ok {
-		remote := t.RemoteAddr()
-		from = remote.AddrPort().Addr().Unmap()
-	}
-	start := time.Now()
-	n, err := s.transfer(name, to)
-	s.note(name, from, n, time.Since(start), err)
-	if fault.Is(err, fault.NotFound) {
-		return errors.New("file not found")
-	}
-	if fault.Is(err, fault.Forbidden) || fault.Is(err, fault.Invalid) {
-		return errors.New("access violation")
+	stop()
+	s.close()
+	all.Wait()
+	for _, p := range s.ports {
+		p.endAll()
 	}
 	return err
 }
 
-// transfer sends a file. The library's code for options can be made to panic by their lengths; that costs this transfer only.
-func (s *Server) transfer(name string, to io.ReaderFrom) (n int64, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fault.New(fault.Invalid, "the request's options cannot be answered: %v", p)
+// drain gives transfers that are under way a moment: a node that does not answer holds up nobody.
+func (s *Server) drain() {
+	for end := time.Now().Add(grace); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if len(s.slots) == 0 {
+			return
 		}
-	}()
-	select {
-	case s.slots <- struct{}{}:
-		defer func() { <-s.slots }()
-	default:
-		return 0, errBusy
 	}
-	f, st, err := s.o.Tree.Open(name)
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	if t, ok := to.(pin.OutgoingTransfer); ok {
-		t.SetSize(st.Size())
-	}
-	// no Seek for the library: it would ask for the size that it has
-	return to.ReadFrom(io.LimitReader(f, st.Size()))
 }
 
+// note tells how a transfer ended.
 func (s *Server) note(name string, from netip.Addr, n int64, took time.Duration, err error) {
 	log := s.o.Log.WithFields(map[string]any{"file": fmt.Sprintf("%.200q", name), "from": from.String(), "bytes": n, "dur_ms": took.Milliseconds()})
-	if onlySize(n, err) {
+	if err == errOnlySize {
 		s.o.Meter.Transfer("size", 0)
 		log.Debug("TFTP: asked for the size")
 		return
@@ -170,10 +174,4 @@ func (s *Server) note(name string, from netip.Addr, n int64, took time.Duration,
 		return
 	}
 	s.quiet.Do(result+" "+from.String(), func(more int) { log.WithError(err).WithField("more", more).Warn("TFTP: not sent") })
-}
-
-// onlySize reports whether a node asked for the size of a file and then broke off, as firmware does before it fetches it. The library tells
-// by its text alone that the node said so.
-func onlySize(n int64, err error) bool {
-	return err != nil && n == 0 && strings.HasPrefix(err.Error(), "sending block 0: code=")
 }

@@ -8,9 +8,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +36,7 @@ type bench struct {
 	addr  string
 	ended chan string
 	reg   *nodes.Registry
+	s     *Server
 }
 
 func serve(t testing.TB, single bool) *bench {
@@ -56,7 +57,7 @@ func serve(t testing.TB, single bool) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.addr = s.Addr().String()
+	b.addr, b.s = s.Addr().String(), s
 	var done sync.WaitGroup
 	done.Go(func() {
 		if err := s.Serve(ctx); err != nil {
@@ -160,30 +161,172 @@ func TestAskingForTheSizeAloneIsNoError(t *testing.T) {
 	}
 }
 
-// The library writes options back into a buffer that these do not fit into.
-func TestOptionsThatDoNotFitEndNothingElse(t *testing.T) {
+// Options that make no sense are not answered, and requests that are none end nothing else.
+func TestStrangeRequests(t *testing.T) {
 	for _, single := range []bool{false, true} {
 		b := serve(t, single)
-		zeros := strings.Repeat("0", 480)
-		for _, packet := range []string{
-			"\x00\x01boot.bin\x00octet\x00blksize\x00" + zeros + "512\x00",
-			"\x00\x01boot.bin\x00\x00blksize\x00" + zeros + "00512\x00tsize\x000\x00",
-			"\x00\x01boot.bin\x00\x00tsize\x00" + zeros + "000000000000\x00",
-			"\x00\x01boot.bin\x00octet\x00blksize\x00-1\x00tsize\x00x\x00timeout\x0099999999999999999999\x00windowsize\x0064\x00",
-			"\x00\x01", "\x00\x01\x00\x00", "\x00\x01boot.bin", "\x00\x02x\x00octet\x00", "\x00\x09", "\x00", "",
+		for packet, want := range map[string]string{
+			"\x00\x01boot.bin\x00octet\x00blksize\x00" + strings.Repeat("0", 480) + "600\x00":                      "\x00\x06blksize\x00600\x00",
+			"\x00\x01boot.bin\x00OCTET\x00BLKSIZE\x0099999\x00TSIZE\x00" + strings.Repeat("0", 480) + "\x00":       "\x00\x06tsize\x0050000\x00",
+			"\x00\x01boot.bin\x00octet\x00blksize\x0065464\x00windowsize\x0065535\x00multicast\x00\x00":            "\x00\x06blksize\x001468\x00windowsize\x0064\x00",
+			"\x00\x01boot.bin\x00octet\x00blksize\x00-1\x00timeout\x0099999999999999999999\x00windowsize\x000\x00": "\x00\x03\x00\x010123456789",
+			"\x00\x01boot.bin\x00octet\x00blksize":                                                                 "\x00\x05\x00\x04",
+			"\x00\x01boot.bin\x00netascii\x00":                                                                     "\x00\x05\x00\x04",
+			"\x00\x01boot.bin\x00":                                                                                 "\x00\x05\x00\x04",
+			"\x00\x01\x00\x00":                                                                                     "\x00\x05\x00\x04",
+			"\x00\x01\x00octet\x00":                                                                                "\x00\x05\x00\x02",
+			"\x00\x01boot.bin":                                                                                     "\x00\x05\x00\x04",
+			"\x00\x02new\x00octet\x00":                                                                             "\x00\x05\x00\x02",
+			"\x00\x01":                                                                                             "", "\x00\x09xxxx": "", "\x00\x04\x00\x01": "", "\x00": "", "": "",
 		} {
-			b.raw(t, []byte(packet), 200*time.Millisecond)
-		}
-		var results []string
-		for len(b.ended) > 0 {
-			results = append(results, <-b.ended)
-		}
-		if !slices.Contains(results, "invalid") {
-			t.Errorf("single port %v: none of the requests made the library panic, but %v: is the recover still needed?", single, results)
+			wait := 10 * time.Second
+			if want == "" {
+				wait = 100 * time.Millisecond // nothing is to come
+			}
+			if got := string(b.raw(t, []byte(packet), wait)); !strings.HasPrefix(got, want) || want == "" && got != "" {
+				t.Errorf("single port %v: %.60q is answered by %.60q, not %q", single, packet, got, want)
+			}
 		}
 		if data, _, err := b.fetch(t, "boot.bin", 512); err != nil || len(data) != 50000 {
 			t.Errorf("single port %v: afterwards %d bytes, %v", single, len(data), err)
 		}
+	}
+}
+
+// lossy is a node on a wire on which packets get lost, or come twice.
+type lossy struct {
+	*net.UDPConn
+	lose func(sent bool) (lost, twice bool)
+}
+
+func (b *bench) lossy(t *testing.T, lose func(bool) (bool, bool)) *lossy {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return &lossy{conn, lose}
+}
+
+// fetch gets a file in windows, as RFC 7440 has a node do it, and gives what came.
+func (l *lossy) fetch(t *testing.T, server, request string, block, window int) []byte {
+	t.Helper()
+	to, err := net.ResolveUDPAddr("udp4", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(p []byte) {
+		lost, twice := l.lose(true)
+		for range map[bool]int{true: 2, false: 1}[twice] {
+			if !lost {
+				if _, err := l.WriteTo(p, to); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	last := []byte(request)
+	send(last)
+	var got []byte
+	var next uint16 = 1
+	buf := make([]byte, 2000)
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
+		if err := l.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		n, from, err := l.ReadFromUDP(buf)
+		if err != nil {
+			send(last)
+			continue
+		}
+		if lost, _ := l.lose(false); lost || n < 4 {
+			continue
+		}
+		to = from
+		k := uint16(buf[2])<<8 | uint16(buf[3])
+		switch {
+		case buf[1] == opOptions:
+			k = 0
+		case buf[1] != opData:
+			t.Fatalf("%q came", buf[:n])
+		case k == next:
+			got = append(got, buf[4:n]...)
+			next++
+		}
+		last = []byte{0, opAck, byte((next - 1) >> 8), byte(next - 1)}
+		if buf[1] == opOptions || int(next-1)%window == 0 || k != next-1 || n < 4+block {
+			send(last)
+		}
+		if buf[1] == opData && k == next-1 && n < 4+block {
+			return got
+		}
+	}
+	t.Fatal("it does not come to an end")
+	return nil
+}
+
+func TestWindowsOnALossyWire(t *testing.T) {
+	for _, single := range []bool{false, true} {
+		b := serve(t, single)
+		var packets atomic.Int64
+		node := b.lossy(t, func(bool) (bool, bool) {
+			k := packets.Add(1)
+			return k%23 == 7, k%17 == 5
+		})
+		got := node.fetch(t, b.addr, "\x00\x01boot.bin\x00octet\x00blksize\x00600\x00windowsize\x004\x00", 600, 4)
+		if want := bytes.Repeat([]byte("0123456789"), 5000); !bytes.Equal(got, want) {
+			t.Errorf("single port %v: %d bytes came, not what is there", single, len(got))
+		}
+	}
+}
+
+// Firmware that was started anew may ask from the port that it had: it does not wait until its old transfer has ended.
+func TestANodeThatBeginsAnew(t *testing.T) {
+	b := serve(t, false)
+	node := b.lossy(t, func(bool) (bool, bool) { return false, false })
+	to, err := net.ResolveUDPAddr("udp4", b.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const request = "\x00\x01boot.bin\x00octet\x00"
+	if _, err := node.WriteTo([]byte(request), to); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 600)
+	_, from, err := node.ReadFromUDP(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := node.WriteTo([]byte{0, opAck, 0, 1}, from); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := node.ReadFromUDP(buf); err != nil || buf[3] != 2 || n != 516 {
+		t.Fatalf("%v, %q", err, buf[:n])
+	}
+	began := time.Now()
+	if got := node.fetch(t, b.addr, request, 512, 1); len(got) != 50000 || time.Since(began) > 10*time.Second {
+		t.Errorf("%d bytes came after %s", len(got), time.Since(began))
+	}
+}
+
+// More nodes than there is room for wait, and get what they ask for.
+func TestMoreNodesThanThereIsRoomFor(t *testing.T) {
+	b := serve(t, false)
+	for range maxTransfers - 2 {
+		b.s.slots <- struct{}{}
+	}
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			if data, _, err := b.fetch(t, "boot.bin", 1400); err != nil || len(data) != 50000 {
+				t.Errorf("%d bytes, %v", len(data), err)
+			}
+		})
+	}
+	all.Wait()
+	for range maxTransfers - 2 {
+		<-b.s.slots
 	}
 }
 
