@@ -1,14 +1,15 @@
 #!/bin/bash
 # Installs the Debian packages that a purpose needs and that are missing; says nothing and does nothing when all are there.
 #
-#   test/install.sh demo|test|bench
+#   test/install.sh demo|test|bench|bench-boot
 set -euo pipefail
 
-# What each is for: docs/DEPENDENCIES.md. A `test` is a `demo` and more, a `bench` the same.
+# What each is for: docs/DEPENDENCIES.md. A `test` is a `demo` and more, a `bench` and a `bench-boot` the same.
 demo=(debootstrap squashfs-tools curl ca-certificates)
 test=("${demo[@]}" gcc libc6-dev erofs-utils e2fsprogs xfsprogs btrfs-progs dosfstools fdisk mount busybox-static xz-utils zstd iproute2 procps shellcheck chromium qemu-system-x86
-	ceph-mon ceph-osd ceph-common librados-dev librbd-dev tgt nfs-ganesha nfs-ganesha-vfs rpcbind dnsmasq-base ipxe ipxe-qemu ovmf)
+	ceph-mon ceph-osd ceph-common librados-dev librbd-dev tgt nfs-ganesha nfs-ganesha-vfs rpcbind dnsmasq-base ipxe ipxe-qemu ovmf pxelinux syslinux-common)
 bench=("${demo[@]}" crun systemd-container busybox-static erofs-utils squashfuse fuse3 acl iproute2)
+bench_boot=("${demo[@]}" busybox-static xz-utils qemu-system-x86)
 
 die() { echo "install: $*" >&2; exit 1; }
 
@@ -19,7 +20,8 @@ case ${1:-} in
 demo) want=("${demo[@]}") ;;
 test) want=("${test[@]}") ;;
 bench) want=("${bench[@]}") ;;
-*) die "say what for: demo, test or bench" ;;
+bench-boot) want=("${bench_boot[@]}") ;;
+*) die "say what for: demo, test, bench or bench-boot" ;;
 esac
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then

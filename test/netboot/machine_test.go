@@ -3,11 +3,8 @@
 package netboot
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,10 +16,14 @@ import (
 // machine is one that is switched on.
 type machine struct {
 	t       *testing.T
+	wire    wire
 	mac     string
+	name    string // of its firmware
 	api     string
 	console string // file with what it shows
-	on      time.Time
+	keys    io.Writer
+	begun   time.Time     // when it was switched on
+	took    time.Duration // from there until its container was ready
 	exited  chan struct{}
 }
 
@@ -44,17 +45,18 @@ var (
 		further: []string{"-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=n", "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"}}
 )
 
-// arguments are those of the emulator for the machine with a number, 0 or 1.
-func (f firmware) arguments(t *testing.T, number int, console string) []string {
+// arguments are those of the emulator for a machine on a wire. Its serial line is what the emulator reads and writes.
+func (f firmware) arguments(t *testing.T, w wire, number int) []string {
 	t.Helper()
 	// Without romfile it is that of ipxe-qemu for the device, made fit for it by the emulator.
-	device := fmt.Sprintf("virtio-net-pci,netdev=n0,mac=52:54:00:77:00:%02d,bootindex=0", number)
+	device := fmt.Sprintf("virtio-net-pci,netdev=n0,mac=%s,bootindex=0", w.mac(number))
 	if f.native {
 		device += ",romfile="
 	}
-	args := []string{"-M", "pc,graphics=off", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024", "-nodefaults", "-no-reboot",
-		"-display", "none", "-serial", "file:" + console,
-		"-netdev", fmt.Sprintf("tap,id=n0,ifname=tap%d,script=no,downscript=no", number), "-device", device}
+	// One processor: with two it is up no sooner, and two machines at once would hinder each other.
+	args := []string{"-M", "pc,graphics=off", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "1024", "-nodefaults", "-no-reboot",
+		"-display", "none", "-serial", "stdio",
+		"-netdev", fmt.Sprintf("tap,id=n0,ifname=%s,script=no,downscript=no", w.tap(number)), "-device", device}
 	if f.uefi {
 		vars := filepath.Join(t.TempDir(), "vars.fd")
 		if err := order("cp", "/usr/share/OVMF/OVMF_VARS_4M.fd", vars); err != nil {
@@ -65,14 +67,25 @@ func (f firmware) arguments(t *testing.T, number int, console string) []string {
 	return append(args, f.further...)
 }
 
-// on switches a machine on; the caller has a vm.Slot. It is switched off at the end of the test.
-func on(t *testing.T, f firmware, number int) *machine {
+// on switches a machine on; the caller has its wire. It is switched off at the end of the test.
+func (w wire) on(t *testing.T, f firmware, number int) *machine {
 	t.Helper()
-	m := &machine{t: t, mac: fmt.Sprintf("52:54:00:77:00:%02d", number), api: fmt.Sprintf("http://10.77.0.1%d:8080/imageapi/v1", number),
-		console: filepath.Join(t.TempDir(), "console"), on: time.Now(), exited: make(chan struct{})}
-	cmd := exec.Command("qemu-system-x86_64", f.arguments(t, number, m.console)...)
+	m := &machine{t: t, wire: w, mac: w.mac(number), name: f.name, api: "http://" + w.ip(number) + ":8080/imageapi/v1",
+		console: filepath.Join(t.TempDir(), "console"), exited: make(chan struct{})}
+	cmd := exec.Command("qemu-system-x86_64", f.arguments(t, w, number)...)
 	var said strings.Builder
 	cmd.Stderr = &said
+	screen, err := os.Create(m.console)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer screen.Close()
+	cmd.Stdout = screen
+	keys, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.keys, m.begun = keys, time.Now()
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("%v: install Debian's qemu-system-x86, as test/install.sh does", err)
 	}
@@ -86,6 +99,21 @@ func on(t *testing.T, f firmware, number int) *machine {
 		}
 	})
 	return m
+}
+
+// types types a line on the console.
+func (m *machine) types(line string) {
+	m.t.Helper()
+	if _, err := io.WriteString(m.keys, line+"\r"); err != nil {
+		m.t.Fatalf("type %q: %v", line, err)
+	}
+}
+
+// answers has the shell on the console say something, which shows that there is one.
+func (m *machine) answers(word string) {
+	m.t.Helper()
+	m.types(`echo ` + word[:1] + `""` + word[1:]) // the echo of what is typed is not what is waited for
+	m.shows("\n" + word + "\n")
 }
 
 // text is what the console shows.
@@ -117,42 +145,4 @@ func (m *machine) within(what string, so func() bool) {
 		}
 		return so()
 	})
-}
-
-// found is what the tests look at in a container.
-type found struct {
-	ID    int64
-	Name  string
-	State string
-	Ready bool
-}
-
-// containers asks the machine for its containers.
-func (m *machine) containers() (all []found, err error) {
-	text, code, err := m.send(http.MethodGet, "/container", "")
-	if err == nil && code != http.StatusOK {
-		err = fmt.Errorf("%d: %s", code, text)
-	}
-	if err == nil {
-		err = json.Unmarshal([]byte(text), &all)
-	}
-	return all, err
-}
-
-// send asks the API of the machine.
-func (m *machine) send(method, path, body string) (answer string, code int, err error) {
-	ctx, cancel := context.WithTimeout(m.t.Context(), time.Minute)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, m.api+path, strings.NewReader(body))
-	if err != nil {
-		return "", 0, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return "", 0, err
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(resp.Body)
-	return string(text), resp.StatusCode, err
 }

@@ -20,13 +20,6 @@ import (
 // patience is for a machine on which much else runs.
 const patience = 4 * time.Minute
 
-// The wire: a bridge with the address of the servers, and an interface for each of two machines.
-const (
-	wire       = "br0"
-	serverAddr = "10.77.0.1"
-	webURL     = "http://" + serverAddr + ":8080"
-)
-
 // dir holds all that the tests make: a file system in memory, which goes with the namespaces, however the tests end.
 const dir = "/mnt"
 
@@ -78,32 +71,59 @@ func prepare() error {
 		return err
 	}
 	kernel := filepath.Join(vm.Cache(), "kernel")
-	// Nobody asks for fuse before chunkfs opens /dev/fuse, which is there only when the module is.
-	orders := []string{
-		"ip link add " + wire + " type bridge forward_delay 0 stp_state 0",
-		"ip address add " + serverAddr + "/24 dev " + wire,
-		"ip link set " + wire + " up",
-		"ip tuntap add tap0 mode tap", "ip link set tap0 master " + wire + " up",
-		"ip tuntap add tap1 mode tap", "ip link set tap1 master " + wire + " up",
-		"mkdir " + dir + "/bin " + dir + "/files " + dir + "/images",
-		"go build -trimpath -ldflags=-s -o " + dir + "/bin/ ../../cmd/windlass ../../cmd/windlass-shim",
-		windlass + " initramfs build --preset minimal --load fuse --kernel " + kernel + "/vmlinuz --modules " + kernel + " --file /bin/busybox:/bin/busybox -o " + dir + "/files/initramfs.img",
-		"cp " + kernel + "/vmlinuz " + dir + "/files/vmlinuz",
-		"cp " + filepath.Join(vm.Cache(), "debian.squashfs") + " " + dir + "/images/debian.squashfs",
+	var orders []string
+	for n := range wires {
+		orders = append(orders, wire(n).orders()...)
 	}
+	orders = append(orders,
+		"mkdir "+dir+"/bin "+dir+"/files "+dir+"/images",
+		"go build -trimpath -ldflags=-s -o "+dir+"/bin/ ../../cmd/windlass ../../cmd/windlass-shim",
+		windlass+" initramfs build --preset minimal --kernel "+kernel+"/vmlinuz --modules "+kernel+" --file /bin/busybox:/bin/busybox -o "+dir+"/files/initramfs.img",
+		"cp "+kernel+"/vmlinuz "+dir+"/files/vmlinuz",
+		"cp "+filepath.Join(vm.Cache(), "debian.squashfs")+" "+dir+"/images/debian.squashfs",
+	)
 	for _, o := range orders {
 		if err := order(strings.Fields(o)...); err != nil {
 			return err
 		}
 	}
-	return os.WriteFile(dir+"/images/debian.json", []byte(definition(webURL+"/images/debian.squashfs")), 0o644)
+	if err := small(); err != nil {
+		return err
+	}
+	for n := range wires {
+		w := wire(n)
+		for name, text := range map[string]string{"debian": debian(w.url() + "/images/debian.squashfs"), "small": definition("small", "", w.url()+"/images/small.squashfs")} {
+			if err := os.WriteFile(fmt.Sprintf("%s/images/%s%d.json", dir, name, n), []byte(text), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// small makes an image with busybox alone, which is up at once.
+func small() error {
+	tree := dir + "/small"
+	if err := order(strings.Fields("mkdir -p " + tree + "/bin " + tree + "/sbin " + tree + "/proc " + tree + "/sys " + tree + "/dev " + tree + "/run " + tree + "/tmp")...); err != nil {
+		return err
+	}
+	if err := os.WriteFile(tree+"/sbin/init", []byte("#!/bin/busybox sh\nexec /bin/busybox sleep 10000\n"), 0o755); err != nil {
+		return err
+	}
+	if err := order("cp", "/bin/busybox", tree+"/bin/busybox"); err != nil {
+		return err
+	}
+	return order("mksquashfs", tree, dir+"/images/small.squashfs", "-comp", "zstd", "-noappend", "-no-progress", "-quiet")
 }
 
 // windlass is the program that everything here does.
 const windlass = dir + "/bin/windlass"
 
-// definition is that of a container of Debian with systemd, in an image from the web.
-func definition(url string) string {
-	return fmt.Sprintf(`{"name":"debian","command":"/sbin/init","systemd":true,"mount":{"kind":"overlay","overlay":{`+
-		`"lower":[{"kind":"uri","uri":{"uri":%q}}],"upper":{"size":134217728}}}}`, url)
+// debian is the definition of a container of Debian with systemd, in an image from the web.
+func debian(url string) string { return definition("debian", `"systemd":true,`, url) }
+
+// definition is that of a container; more are further keys.
+func definition(name, more, url string) string {
+	return fmt.Sprintf(`{"name":%q,"command":"/sbin/init",%s"mount":{"kind":"overlay","overlay":{`+
+		`"lower":[{"kind":"uri","uri":{"uri":%q}}],"upper":{"size":134217728}}}}`, name, more, url)
 }
