@@ -10,8 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Daemon is a program that is to run always.
@@ -24,14 +22,16 @@ type Daemon struct {
 	Log     io.Writer // takes what it writes, line by line
 	Timing  Timing
 
-	// Started, Ready and Ended are told how it goes, by one goroutine. An error of Ended is of a program that could not be started.
+	// Started, Ready, Slow and Ended are told how it goes, by one goroutine. Slow, which may be nil, is told what takes long.
 	Started func(pid int)
 	Ready   func(took time.Duration)
+	Slow    func(text string)
 	Ended   func(how string, lived, pause time.Duration)
 
 	mu      sync.Mutex
 	process *Process
-	last    string // line that it wrote
+	last    string        // line that it wrote
+	wake    chan struct{} // ends a pause
 }
 
 // Timing says how fast it is started again.
@@ -39,6 +39,7 @@ type Timing struct {
 	Pause   time.Duration // the first; doubles, with jitter
 	Longest time.Duration
 	Steady  time.Duration // after which it is taken to be well
+	Start   time.Duration // until it serves, then it is killed; Slow is told after a fifth of it; 0: it may take for ever
 	Silence time.Duration // without a sign of life, once it has served, then it is killed; 0: it may be silent
 	Grace   time.Duration // between asking it to end and killing it
 }
@@ -55,6 +56,10 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	defer notify.Close()
+	wake := make(chan struct{}, 1)
+	d.mu.Lock()
+	d.wake = wake
+	d.mu.Unlock()
 	signs := signs{ready: make(chan struct{}, 1), alive: make(chan struct{}, 1)}
 	go signs.read(notify)
 	for pause := d.Timing.Pause; ctx.Err() == nil; {
@@ -71,10 +76,21 @@ func (d *Daemon) Run(ctx context.Context) error {
 		d.Ended(how, time.Since(began), wait)
 		select {
 		case <-time.After(wait):
+		case <-wake:
 		case <-ctx.Done():
 		}
 	}
 	return nil
+}
+
+// Wake has it started at once if it waits to be started again.
+func (d *Daemon) Wake() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	select {
+	case d.wake <- struct{}{}:
+	default: // it is to be woken already, or has not begun: a nil channel takes nothing
+	}
 }
 
 // once runs it until it ends, and says how.
@@ -99,35 +115,7 @@ func (d *Daemon) once(ctx context.Context, out *os.File, signs signs) string {
 	d.set(p)
 	defer d.set(nil)
 	d.Started(p.PID)
-	var silent <-chan time.Time // nil: it is not watched
-	for {
-		select {
-		case <-signs.ready:
-			d.Ready(time.Since(began))
-			silent = d.watch()
-		case <-signs.alive:
-			if silent != nil {
-				silent = d.watch()
-			}
-		case <-silent:
-			p.Signal(unix.SIGKILL)
-			<-p.Done()
-			return fmt.Sprintf("has given no sign of life for %v, and was killed", d.Timing.Silence)
-		case <-p.Done():
-			return d.how(p)
-		case <-ctx.Done():
-			d.end(p)
-			return d.how(p)
-		}
-	}
-}
-
-// watch gives what tells that the daemon was silent for too long.
-func (d *Daemon) watch() <-chan time.Time {
-	if d.Timing.Silence == 0 {
-		return nil
-	}
-	return time.After(d.Timing.Silence)
+	return d.follow(ctx, p, signs, began)
 }
 
 func (d *Daemon) environment() []string {
@@ -157,21 +145,11 @@ func (d *Daemon) PID() int {
 	return d.process.PID
 }
 
-func (d *Daemon) how(p *Process) string {
+func (d *Daemon) lastLine() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.last == "" {
-		return p.How()
+		return ""
 	}
-	return fmt.Sprintf("%s; its last line: %s", p.How(), d.last)
-}
-
-func (d *Daemon) end(p *Process) {
-	p.Signal(unix.SIGTERM)
-	select {
-	case <-p.Done():
-	case <-time.After(d.Timing.Grace):
-		p.Signal(unix.SIGKILL)
-		<-p.Done()
-	}
+	return "; its last line: " + d.last
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,6 +80,21 @@ func (r *Reaper) Start(program string, args []string, attr *os.ProcAttr) (*Proce
 	p := &Process{PID: proc.Pid, proc: proc, done: make(chan struct{})}
 	r.ours[p.PID] = p
 	return p, nil
+}
+
+// Alone waits until this process has no children any more, at most so long, and says whether that is so. The first process of a node has
+// no children only when there are no other processes but the kernel's.
+func (r *Reaper) Alone(patience time.Duration) bool {
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		// Without WNOWAIT it would take what the reaper waits for.
+		err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		if err == unix.ECHILD {
+			return true
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
 }
 
 // Done is closed when the process has ended.

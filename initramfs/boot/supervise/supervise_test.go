@@ -51,6 +51,9 @@ func TestMain(m *testing.M) {
 // daemon says that it is ready, and stays, or ends with its argument.
 func daemon() {
 	fmt.Println("daemon", os.Args[1], "begins")
+	if os.Args[1] == "hang" {
+		time.Sleep(time.Hour)
+	}
 	if os.Args[1] != "stay" {
 		fmt.Fprintln(os.Stderr, "it cannot be")
 		os.Exit(3)
@@ -124,6 +127,24 @@ func TestOrphansAreReaped(t *testing.T) {
 	}
 }
 
+func TestAloneOnceAllHaveEnded(t *testing.T) {
+	r := reaper(t)
+	if !r.Alone(20 * time.Second) {
+		t.Fatal("there are processes of other tests")
+	}
+	p, err := r.Start("/bin/sleep", []string{"sleep", "1000"}, &os.ProcAttr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Alone(50 * time.Millisecond) {
+		t.Error("alone beside a process that runs")
+	}
+	p.Signal(unix.SIGKILL)
+	if !r.Alone(20 * time.Second) {
+		t.Error("not alone once it has ended")
+	}
+}
+
 func TestManyShortProcesses(t *testing.T) {
 	r := reaper(t)
 	var wg sync.WaitGroup
@@ -166,7 +187,7 @@ func keep(t *testing.T, arg string, change ...func(*Daemon)) *kept {
 		Args:    func() []string { k.mu.Lock(); defer k.mu.Unlock(); return k.args },
 		Timing:  Timing{Pause: 20 * time.Millisecond, Longest: 200 * time.Millisecond, Steady: time.Second, Grace: 5 * time.Second},
 		Started: func(int) { tell("started") }, Ready: func(time.Duration) { tell("ready") },
-		Ended: func(how string, _, pause time.Duration) { tell("%s", how) },
+		Ended: func(how string, _, pause time.Duration) { tell("%s", how) }, Slow: func(text string) { tell("slow: %s", text) },
 	}
 	for _, c := range change {
 		c(k.Daemon)
@@ -238,6 +259,29 @@ func TestADaemonThatHangsIsKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, "it is started again", func() bool { return k.count("has given no sign of life") == 1 && k.count("ready") == 2 })
+}
+
+func TestADaemonThatNeverServesIsKilled(t *testing.T) {
+	k := keep(t, "hang", func(d *Daemon) { d.Timing.Start = 500 * time.Millisecond })
+	within(t, "it is told and killed twice", func() bool {
+		return k.count("did not serve within 500ms, and was killed; its last line: daemon hang begins") >= 2 && k.count("slow: process") >= 2
+	})
+	k.mu.Lock()
+	k.args = []string{"windlass", "stay"}
+	k.mu.Unlock()
+	within(t, "it is ready", func() bool { return k.count("ready") == 1 })
+	pid := k.PID()
+	time.Sleep(600 * time.Millisecond) // longer than it may take to start
+	if k.PID() != pid {
+		t.Errorf("it was ended though it served: %q", k.told)
+	}
+}
+
+func TestAPauseCanBeEnded(t *testing.T) {
+	k := keep(t, "fail", func(d *Daemon) { d.Timing.Pause, d.Timing.Longest = time.Hour, time.Hour })
+	within(t, "it has failed", func() bool { return k.count("ended with code 3") == 1 })
+	k.Wake()
+	within(t, "it has failed again", func() bool { return k.count("ended with code 3") == 2 })
 }
 
 func TestAProgramThatIsNotThere(t *testing.T) {
