@@ -41,11 +41,12 @@ func (n *node) startDaemon(ctx context.Context) {
 	s := n.j.Begin(bootstage.Daemon)
 	failures := 0
 	n.daemon = &supervise.Daemon{
-		Reaper: n.reaper, Program: self(), Args: n.daemonArgs, Env: environment(), Notify: stateDir + "/notify", Log: log,
+		Reaper: n.reaper, Program: self(), Args: n.daemonArgs, Env: n.daemonEnvironment(), Notify: stateDir + "/notify", Log: log,
 		Timing:  supervise.Timing{Pause: time.Second, Longest: 30 * time.Second, Steady: time.Minute, Silence: 2 * time.Minute, Grace: 15 * time.Second},
 		Started: func(int) {},
 		Ready: func(took time.Duration) {
 			failures = 0
+			n.well(bootstage.Daemon)
 			n.serves(s, took)
 			n.upOnce.Do(func() { close(n.up) })
 		},
@@ -53,7 +54,7 @@ func (n *node) startDaemon(ctx context.Context) {
 			s.Failed(errors.New("it " + how))
 			s.Say("it is started again in %.1f s; containers go on", pause.Seconds())
 			if failures++; failures >= n.timing.patience && n.first(bootstage.Daemon) {
-				go n.rescue(ctx, trouble{why: "the daemon does not stay up; it is started again and again meanwhile", err: errors.New("it " + how)})
+				n.call(ctx, bootstage.Daemon, trouble{why: "the daemon does not stay up; it is started again and again meanwhile", err: errors.New("it " + how)})
 			}
 		},
 	}
@@ -62,12 +63,17 @@ func (n *node) startDaemon(ctx context.Context) {
 	n.mu.Lock()
 	n.endDaemon = end
 	n.mu.Unlock()
-	go func() {
+	mend := func() {
+		if !n.raised.Load() { // what runs already is worth more than a daemon that nobody starts again
+			n.restart()
+		}
+	}
+	n.spawn("the watch over the daemon", mend, func() {
 		defer close(n.daemonDone)
 		if err := n.daemon.Run(life); err != nil {
 			s.Failed(err)
 		}
-	}()
+	})
 }
 
 // serves tells that the daemon does. Once a container was raised that is no stage of the boot any more: the node is further.

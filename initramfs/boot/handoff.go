@@ -43,11 +43,11 @@ func (n *node) handOff(ctx context.Context, s *journal.Stage, spec *models.Conta
 // switchRoot makes the mount the root. The daemon ends: another one in the image must not take the root that it stands on for its own, so
 // the records go out of its way.
 func (n *node) switchRoot(h *journal.Stage, m *models.Mount) error {
-	init, err := root.Program(m.Mountpoint)
+	next, err := n.nextInit(m.Mountpoint, os.Args[1:], os.Environ())
 	if err != nil {
 		return err
 	}
-	h.Done("switch_root to %s of the image; the daemon ends", init)
+	h.Done("switch_root to %s of the image; the daemon ends", next.Program)
 	n.flush()
 	n.stopDaemon()
 	n.cancel() // the shell, if there is one, and the network's process: they have no place in the image
@@ -55,7 +55,7 @@ func (n *node) switchRoot(h *journal.Stage, m *models.Mount) error {
 		<-n.net.done
 	}
 	_ = os.Rename(rundir.Default+"/records", rundir.Default+"/records.boot")
-	err = root.Switch(m.Mountpoint, init) // it only comes back when it failed, and then there is no way back
+	err = root.Switch(m.Mountpoint, next) // it only comes back when it failed, and then there is no way back
 	n.j.Say(bootstage.Handoff, "%v: the node starts anew", err)
 	n.finish(Reboot)
 	return err

@@ -111,7 +111,7 @@ func walk(dir string, fn func(path string, st fs.FileInfo) error) error {
 		if sys, ok := st.Sys().(*syscall.Stat_t); ok && sys.Dev != top.Dev {
 			return fs.SkipDir // a mountpoint; there are no others of files
 		}
-		if path == newRoot {
+		if path == newRoot || path == place {
 			return fs.SkipDir
 		}
 		return fn(path, st)

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/u-root/u-root/pkg/boot/kexec"
-	uroot "github.com/u-root/u-root/pkg/mount"
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
@@ -40,31 +39,6 @@ func Program(dir string) (string, error) {
 
 func open(dir, path string) (*os.File, error) {
 	return safepath.OpenInRoot(dir, path, unix.O_RDONLY|unix.O_NONBLOCK, 0)
-}
-
-// Switch makes the mount at dir the root of the node and starts its program in place of this process. What is mounted on /dev, /proc, /sys and
-// /run goes along. It only comes back when it failed.
-func Switch(dir, program string) error {
-	if err := os.MkdirAll(place, 0o755); err != nil {
-		return err
-	}
-	if err := unix.Mount(dir, place, "", unix.MS_MOVE, ""); err != nil {
-		return fmt.Errorf("move the image's mount: %w", err)
-	}
-	for _, d := range []string{"dev", "proc", "sys", "run"} {
-		st, err := os.Lstat(filepath.Join(place, d))
-		if err != nil {
-			err = os.Mkdir(filepath.Join(place, d), 0o755)
-		} else if !st.IsDir() {
-			err = fmt.Errorf("it is no directory")
-		}
-		if err != nil {
-			_ = unix.Mount(place, dir, "", unix.MS_MOVE, "")
-			return fmt.Errorf("the image's /%s: %w", d, err)
-		}
-	}
-	_ = unix.Unmount("/tmp", unix.MNT_DETACH) // nobody uses it any more
-	return fmt.Errorf("go to the image's root: %w", uroot.SwitchRoot(place, program))
 }
 
 // Kernel is a kernel in an image.
