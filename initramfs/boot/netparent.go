@@ -27,7 +27,8 @@ type networkProcess struct {
 	pid   int
 	mac   net.HardwareAddr
 	got   network.Settings
-	ready chan struct{}
+	isUp  bool          // got is what is so, and ready is closed
+	ready chan struct{} // closed when the first device has an address
 	done  chan struct{} // closed when it has ended for good
 }
 
@@ -90,9 +91,13 @@ func (p *networkProcess) once(ctx context.Context) error {
 	return fmt.Errorf("it %s", child.How())
 }
 
+// maxEvent is how long a line of the network's process may be: much longer than one gets with what it believes of the wire.
+const maxEvent = 1 << 20
+
 // listen takes what it says until it ends.
 func (p *networkProcess) listen(in *os.File) {
 	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, maxEvent)
 	for lines.Scan() {
 		var e netEvent
 		if json.Unmarshal(lines.Bytes(), &e) != nil {
@@ -105,8 +110,8 @@ func (p *networkProcess) listen(in *os.File) {
 		if e.MAC != nil {
 			p.mac = e.MAC
 		}
-		if e.Ready != nil && p.got.Device == "" {
-			p.got = *e.Ready
+		if e.Ready != nil && !p.isUp {
+			p.got, p.isUp = *e.Ready, true
 			close(p.ready)
 		}
 		p.mu.Unlock()
