@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -98,7 +97,6 @@ func (w *served) nothingIsLeft(t *testing.T) {
 // served is an image, a web server that has it, and what the test runs.
 type served struct {
 	bin, tree, sum, url string
-	asked               atomic.Int32
 }
 
 func newServed(t *testing.T) *served {
