@@ -42,6 +42,10 @@ func TestMain(m *testing.M) {
 	if Program(os.Args[0]) == networkProgram {
 		os.Exit(Main(networkProgram, "test", os.Stderr))
 	}
+	if os.Args[0] == strayProgram {
+		liveWithStrays()
+		os.Exit(0)
+	}
 	if os.Getenv(insideVar) != "" {
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 			panic(err)

@@ -29,6 +29,7 @@ func (n *node) image(ctx context.Context) {
 		spec, err := n.definition(ctx, s)
 		stage := bootstage.Image
 		if err == nil {
+			n.well(stage)
 			stage = bootstage.Container
 			s = n.j.Begin(stage)
 			switch n.opts.Handoff {
@@ -71,13 +72,14 @@ func (n *node) raise(ctx context.Context, s *journal.Stage, spec *models.Contain
 		}
 	}
 	s.Done("%s runs, process %d", called(c), c.Pid)
+	n.well(bootstage.Container)
 	n.raised.Store(true)
 	running := n.j.BeginWith(bootstage.Running, called(c)+" starts, and is not ready yet")
 	if c, err = n.wait(ctx, c, "ready"); err != nil {
 		return fmt.Errorf("it did not become ready: %w", err)
 	}
 	running.Done("%s is ready", called(c))
-	go n.follow(ctx, running, c)
+	n.spawn("the watch over "+called(c), leave, func() { n.follow(ctx, running, c) })
 	return nil
 }
 

@@ -42,8 +42,8 @@ func (n *node) startDaemon(ctx context.Context) {
 	failures := 0
 	n.daemon = &supervise.Daemon{
 		Reaper: n.reaper, Program: self(), Args: n.daemonArgs, Env: n.daemonEnvironment(), Notify: stateDir + "/notify", Log: log,
-		Timing:  supervise.Timing{Pause: time.Second, Longest: 30 * time.Second, Steady: time.Minute, Silence: 2 * time.Minute, Grace: 15 * time.Second},
-		Started: func(int) {},
+		Timing:  supervise.Timing{Pause: time.Second, Longest: 30 * time.Second, Steady: time.Minute, Start: 5 * time.Minute, Silence: 2 * time.Minute, Grace: 15 * time.Second},
+		Started: func(int) {}, Slow: func(text string) { s.Say("%s", text) },
 		Ready: func(took time.Duration) {
 			failures = 0
 			n.well(bootstage.Daemon)

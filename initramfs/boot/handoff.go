@@ -55,6 +55,7 @@ func (n *node) switchRoot(h *journal.Stage, m *models.Mount) error {
 		<-n.net.done
 	}
 	_ = os.Rename(rundir.Default+"/records", rundir.Default+"/records.boot")
+	spare(notSpared)                      // the image's first process, and all that comes of it, are as any others
 	err = root.Switch(m.Mountpoint, next) // it only comes back when it failed, and then there is no way back
 	n.j.Say(bootstage.Handoff, "%v: the node starts anew", err)
 	n.finish(Reboot)

@@ -56,9 +56,10 @@ type node struct {
 	cancel     context.CancelFunc // ends all stages, and what they have started but for the daemon
 	configPath string
 	rescued    map[bootstage.Stage]bool
-	terminal   string        // the device of the shell
-	shell      sync.Mutex    // held while there is a shell on the console
-	nudged     chan struct{} // has one when a person has left the shell
+	over       map[bootstage.Stage]bool // what was in trouble works
+	terminal   string                   // the device of the shell
+	shell      sync.Mutex               // held while there is a shell on the console
+	nudged     chan struct{}            // has one when a person has left the shell
 	endDaemon  context.CancelFunc
 	daemonDone chan struct{}
 	up         chan struct{} // closed once the daemon has served
@@ -75,7 +76,7 @@ type timing struct {
 
 func newInit(version, line string, given []string, j *journal.Journal, console *journal.Console) *node {
 	n := &node{version: version, line: line, opts: cmdline.Parse(line, given), j: j, console: console,
-		fetch: fetch.New(fetch.Config{UserAgent: userAgent}), api: api.New(config.DefaultSocket), rescued: map[bootstage.Stage]bool{},
+		fetch: fetch.New(fetch.Config{UserAgent: userAgent}), api: api.New(config.DefaultSocket), rescued: map[bootstage.Stage]bool{}, over: map[bootstage.Stage]bool{},
 		timing: timing{pause: 2 * time.Second, longest: time.Minute, hopeless: 30 * time.Second, patience: 5},
 		up:     make(chan struct{}), daemonDone: make(chan struct{}), nudged: make(chan struct{}, 1), terminal: "/dev/console", endDaemon: func() {}}
 	if n.opts.Report != "" {
@@ -122,8 +123,8 @@ func (n *node) live(ctx context.Context) {
 	n.reaper = supervise.NewReaper(context.WithoutCancel(ctx))
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF) // ctrl-alt-del is a signal from now on
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGPWR, haltNow, poweroffNow, rebootNow)
-	go n.stages(ctx)
+	signal.Notify(signals, asks()...)
+	n.spawn("the boot", n.restart, func() { n.stages(ctx) })
 	asked := 0
 	for s := range signals {
 		cancel()
@@ -132,7 +133,7 @@ func (n *node) live(ctx context.Context) {
 		case now || asked >= impatient:
 			n.finishNow(how)
 		case asked == 1:
-			go n.end(how)
+			n.spawn(how, func() { n.finishNow(how) }, func() { n.end(how) })
 		}
 	}
 }
@@ -171,7 +172,7 @@ func (n *node) again(ctx context.Context, stage bootstage.Stage, s *journal.Stag
 	pause = pause/2 + rand.N(pause) //nolint:gosec // not a secret
 	s.Say("again in %.0f s (failure %d)", pause.Seconds(), failures)
 	if (hopeless || failures >= n.timing.patience) && n.first(stage) {
-		go n.rescue(ctx, trouble{why: fmt.Sprintf("%s failed; it is tried again meanwhile", stage), err: err})
+		n.call(ctx, stage, trouble{why: fmt.Sprintf("%s failed; it is tried again meanwhile", stage), err: err})
 	}
 	select {
 	case <-time.After(pause):

@@ -55,12 +55,15 @@ const hopped = "WINDLASS_INIT_ROOT"
 // run is init.
 func run(version string, errs io.Writer) int {
 	unix.Umask(0o022)
+	stray := strays()
 	rooted := os.Getenv(hopped)
 	if rooted == "" {
 		rooted = hop()
 	}
 	_, mountErr := root.Mount("")
 	line, _ := os.ReadFile("/proc/cmdline") // without it there are no options
+	reviveAfterPanic(string(line), "/proc/sys/kernel/panic")
+	spare(spared)
 	console := journal.NewConsole(openConsole(errs))
 	j := journal.New(console)
 	i := newInit(version, strings.TrimSpace(string(line)), given(), j, console)
@@ -71,6 +74,7 @@ func run(version string, errs io.Writer) int {
 	if mountErr != nil {
 		s.Failed(mountErr)
 	}
+	go i.tellStrays(stray)
 	i.began(s)
 	i.live(context.Background())
 	select {} // live ends the node; were this process to end, the kernel would panic

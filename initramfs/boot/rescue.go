@@ -16,6 +16,23 @@ type trouble struct {
 	why   string
 	err   error // nil: nothing is wrong
 	waits bool  // the boot does, until the shell ends
+	over  func() bool
+}
+
+// call opens a shell for a stage in the background, unless it works when the shell's turn comes.
+func (n *node) call(ctx context.Context, stage bootstage.Stage, why trouble) {
+	n.mu.Lock()
+	n.over[stage] = false
+	n.mu.Unlock()
+	why.over = func() bool { n.mu.Lock(); defer n.mu.Unlock(); return n.over[stage] }
+	n.spawn("the rescue shell", leave, func() { n.rescue(ctx, why) })
+}
+
+// well remembers that a stage works.
+func (n *node) well(stage bootstage.Stage) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.over[stage] = true
 }
 
 // rescue opens a shell on the console and waits for its end. There is one at a time. A shell that was ended by a signal, as by ctrl-C while one of
@@ -23,7 +40,7 @@ type trouble struct {
 func (n *node) rescue(ctx context.Context, why trouble) {
 	n.shell.Lock()
 	defer n.shell.Unlock()
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || why.over != nil && why.over() {
 		return
 	}
 	shell := findShell()

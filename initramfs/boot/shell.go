@@ -56,6 +56,7 @@ func (n *node) startShell(shell, text string) (p *supervise.Process, err error) 
 	for _, sys := range []*syscall.SysProcAttr{{Setsid: true, Setctty: true}, {Setsid: true}} {
 		attr.Sys = sys
 		if p, err = n.reaper.Start(shell, args, &attr); err == nil {
+			_ = os.WriteFile(fmt.Sprintf("/proc/%d/oom_score_adj", p.PID), []byte(notSpared), 0o600) // what a person starts is not spared
 			return p, nil
 		}
 	}

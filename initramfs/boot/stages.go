@@ -88,6 +88,7 @@ func (n *node) network(ctx context.Context) bool {
 			if n.reports != nil && !n.needsClock(n.opts.Report) {
 				n.reports.Network()
 			}
+			n.well(bootstage.Network)
 			s.Done("%s, as %s", &got, n.hostname)
 			return true
 		}
@@ -97,7 +98,7 @@ func (n *node) network(ctx context.Context) bool {
 		err = errors.New("no device has an address yet; it is tried on")
 		s.Failed(err)
 		if n.first(bootstage.Network) {
-			go n.rescue(ctx, trouble{why: "there is no network; it is tried on meanwhile", err: err})
+			n.call(ctx, bootstage.Network, trouble{why: "there is no network; it is tried on meanwhile", err: err})
 		}
 		wait = min(2*wait, 10*time.Minute)
 	}
@@ -177,6 +178,7 @@ func (n *node) configuration(ctx context.Context) bool {
 		data, comment, err := image.Read(ctx, n.fetch, "windlass.config", n.opts.Config, proof)
 		if err == nil {
 			if n.configPath, err = image.Keep(stateDir, data); err == nil {
+				n.well(bootstage.Config)
 				s.Done("%s, %d bytes%s", image.Shown(n.opts.Config), len(data), image.Proven(proof, comment))
 				return true
 			}

@@ -59,7 +59,7 @@ func minimal() []string {
 		// Network before there is anything else.
 		"af_packet unix ipv6 8021q bonding bridge veth dummy macvlan ipvlan tun",
 		// What chains are made of.
-		"loop squashfs erofs overlay fuse cuse cachefiles isofs vfat nls_cp437 nls_iso8859-1 nls_utf8 nls_ascii ext4",
+		"loop squashfs erofs overlay fuse cuse autofs4 cachefiles isofs vfat nls_cp437 nls_iso8859-1 nls_utf8 nls_ascii ext4",
 		"nfs nfsv3 nfsv4 sunrpc lockd auth_rpcgss rpcsec_gss_krb5 libceph rbd",
 		"libiscsi libiscsi_tcp iscsi_tcp scsi_transport_iscsi nbd dm_mod dm_verity",
 		// Checksums and ciphers that these ask for by an alias.
