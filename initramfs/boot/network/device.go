@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -178,9 +179,10 @@ func (d *device) router(ctx context.Context) {
 	d.net.add(d, "ra", s, laterIf(d.spec.Method == cmdline.Auto))
 }
 
-// settings is what the command line says of the device, with an address.
+// settings is what the command line says of the device, with an address. Its lists are the caller's own.
 func (d *device) settings(p netip.Prefix) Settings {
-	return Settings{Device: d.name, MAC: d.mac, Address: p, DNS: d.spec.DNS, Search: d.spec.Search, NTP: d.spec.NTP, Hostname: d.spec.Hostname}
+	return Settings{Device: d.name, MAC: d.mac, Address: p, DNS: onLink(d.spec.DNS, d.name), Search: slices.Clone(d.spec.Search),
+		NTP: slices.Clone(d.spec.NTP), Hostname: d.spec.Hostname}
 }
 
 func (d *device) tell(err error) {

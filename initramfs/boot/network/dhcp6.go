@@ -102,7 +102,7 @@ func address6(m *dhcpv6.Message) (netip.Prefix, time.Duration, error) {
 	}
 	a := ia.Options.OneAddress()
 	ip, ok := netip.AddrFromSlice(a.IPv6Addr)
-	if !ok || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLoopback() {
+	if !ok || !usable(ip) || ip.IsLinkLocalUnicast() {
 		return netip.Prefix{}, 0, fmt.Errorf("the server gives %s, which is no address of a node", a.IPv6Addr)
 	}
 	renew := ia.T1
@@ -145,11 +145,11 @@ func (d *device) apply6(p netip.Prefix, reply *dhcpv6.Message) {
 	}
 	s := d.settings(p)
 	s.From = "a DHCPv6 server"
-	s.DNS = append(s.DNS, addresses(reply.Options.DNS())...)
+	s.DNS = append(s.DNS, onLink(addresses(reply.Options.DNS()), d.name)...)
 	if labels := reply.Options.DomainSearchList(); labels != nil {
 		s.Search = append(s.Search, labels.Labels...)
 	}
-	for _, t := range addresses(reply.Options.NTPServers()) {
+	for _, t := range onLink(addresses(reply.Options.NTPServers()), d.name) {
 		s.NTP = append(s.NTP, t.String())
 	}
 	d.net.add(d, "dhcp6", s, laterIf(d.spec.Method == cmdline.Auto))

@@ -15,7 +15,7 @@ import (
 )
 
 // announce sends router advertisements (RFC 4861, 4.2) until the test ends.
-func (f *far) announce(t *testing.T, dev, prefix, dns string) {
+func (f *far) announce(t *testing.T, dev, prefix string, dns ...string) {
 	t.Helper()
 	f.address(t, dev, "fe80::1/64")
 	b := []byte{134, 0, 0, 0, 64, 0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0}
@@ -26,9 +26,12 @@ func (f *far) announce(t *testing.T, dev, prefix, dns string) {
 		b = binary.BigEndian.AppendUint32(b, 3600)
 		b = append(append(b, 0, 0, 0, 0), a[:]...)
 	}
-	if dns != "" {
-		a := netip.MustParseAddr(dns).As16()
-		b = append(append(b, 25, 3, 0, 0, 0, 0, 14, 16), a[:]...)
+	if len(dns) > 0 {
+		b = append(b, 25, byte(1+2*len(dns)), 0, 0, 0, 0, 14, 16)
+		for _, one := range dns {
+			a := netip.MustParseAddr(one).As16()
+			b = append(b, a[:]...)
+		}
 		b = append(b, 31, 3, 0, 0, 0, 0, 14, 16, 3, 'l', 'a', 'b', 7, 'e', 'x', 'a', 'm', 'p', 'l', 'e', 0, 0, 0, 0)
 	}
 	var conn net.PacketConn
@@ -100,7 +103,7 @@ func TestDHCPv6(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFar(t)
 			f.wire(t, "eth21")
-			f.announce(t, "feth21", "", "")
+			f.announce(t, "feth21", "")
 			asked := f.serve6(t, "feth21", "fd21::9")
 			n, _, resolv := start(t, line)
 			if s := settings(t, n); s.Address.String() != "fd21::9/128" || s.From != "a DHCPv6 server" {

@@ -10,9 +10,6 @@ import (
 	"time"
 )
 
-// maxServers is how many name servers a resolver asks, and how many of anything are believed.
-const maxServers = 3
-
 // enough says how a boot goes on with what a device got.
 type enough int
 
@@ -78,7 +75,7 @@ func (n *Network) announced(index int, dns []netip.Addr, search []string) {
 	if !had {
 		n.order = append(n.order, key)
 	}
-	if len(dns) > 0 {
+	if dns = onLink(servers(dns), d.name); len(dns) > 0 {
 		s.DNS = dns
 	}
 	if len(search) > 0 {
@@ -100,12 +97,10 @@ func (n *Network) merged() (all Settings) {
 			}
 		}
 		for _, w := range s.Search {
-			if domain(w) && !slices.Contains(all.Search, w) {
-				all.Search = append(all.Search, w)
-			}
+			all.Search = addDomain(all.Search, w)
 		}
 		for _, t := range s.NTP {
-			if !slices.Contains(all.NTP, t) {
+			if !slices.Contains(all.NTP, t) && len(all.NTP) < maxTime {
 				all.NTP = append(all.NTP, t)
 			}
 		}
@@ -116,13 +111,6 @@ func (n *Network) merged() (all Settings) {
 	return all
 }
 
-// domain says whether a text that somebody sent can stand in resolv.conf.
-func domain(w string) bool {
-	return w != "" && len(w) < 254 && !strings.ContainsFunc(w, func(c rune) bool {
-		return c != '-' && c != '.' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z')
-	})
-}
-
 // writeResolv writes the file of the resolver, whole or not at all. It is called with the lock held.
 func (n *Network) writeResolv() error {
 	all := n.merged()
@@ -130,19 +118,26 @@ func (n *Network) writeResolv() error {
 		return nil
 	}
 	var b strings.Builder
-	b.WriteString("# written by windlass at " + time.Now().UTC().Format(time.RFC3339) + "\n")
 	for _, a := range all.DNS[:min(len(all.DNS), maxServers)] {
 		fmt.Fprintf(&b, "nameserver %s\n", a)
 	}
 	if len(all.Search) > 0 {
 		fmt.Fprintf(&b, "search %s\n", strings.Join(all.Search, " "))
 	}
+	if b.String() == n.resolv { // routers say the same each few seconds
+		return nil
+	}
 	if err := os.MkdirAll(filepath.Dir(n.cfg.Resolv), 0o755); err != nil {
 		return err
 	}
+	head := "# written by windlass at " + time.Now().UTC().Format(time.RFC3339) + "\n"
 	tmp := n.cfg.Resolv + ".new"
-	if err := os.WriteFile(tmp, []byte(b.String()), 0o644); err != nil { //nolint:gosec // everybody resolves names
+	if err := os.WriteFile(tmp, []byte(head+b.String()), 0o644); err != nil { //nolint:gosec // everybody resolves names
 		return err
 	}
-	return os.Rename(tmp, n.cfg.Resolv)
+	if err := os.Rename(tmp, n.cfg.Resolv); err != nil {
+		return err
+	}
+	n.resolv = b.String()
+	return nil
 }

@@ -23,13 +23,15 @@ type lease4 struct {
 // believe4 takes out of an answer what can be true.
 func (d *device) believe4(p *dhcpv4.DHCPv4) (l lease4, err error) {
 	ip, ok := netip.AddrFromSlice(p.YourIPAddr.To4())
-	if !ok || ip.IsUnspecified() || ip.IsMulticast() || ip.IsLoopback() {
+	if !ok || !usable(ip) {
 		return l, fmt.Errorf("%s answers, and gives no address (%s)", server(p), p.YourIPAddr)
 	}
 	mask := p.SubnetMask()
 	bits, size := mask.Size()
 	if size != 32 || bits == 0 {
-		bits, _ = net.IP(ip.AsSlice()).DefaultMask().Size()
+		if bits, size = net.IP(ip.AsSlice()).DefaultMask().Size(); size != 32 {
+			bits = 32 // an address that was of no class
+		}
 	}
 	l.Settings = d.settings(netip.PrefixFrom(ip, bits))
 	l.From = server(p)
@@ -73,14 +75,4 @@ func server(p *dhcpv4.DHCPv4) string {
 		return id.String()
 	}
 	return "a DHCP server"
-}
-
-// addresses takes no more than are of use.
-func addresses(ips []net.IP) (list []netip.Addr) {
-	for _, ip := range ips {
-		if a, ok := netip.AddrFromSlice(ip); ok && !a.IsUnspecified() && !a.IsMulticast() && len(list) < maxServers {
-			list = append(list, a.Unmap())
-		}
-	}
-	return list
 }

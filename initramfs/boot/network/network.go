@@ -76,6 +76,7 @@ type Network struct {
 	order   []string // keys of known as they came
 	ready   chan struct{}
 	first   string // key of the one to go on with
+	resolv  string // what the file of the resolver says
 }
 
 // Start brings up the devices that are there and those that come, until ctx ends.
