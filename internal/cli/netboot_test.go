@@ -110,6 +110,21 @@ func TestNetbootServeAndNodes(t *testing.T) {
 	if code, out, errs = local("netboot", "nodes", "--server", url, "--stages", "n1"); code != 0 || !strings.Contains(out, "SCRIPT") || !strings.Contains(out, "0.0") {
 		t.Errorf("%d %s %s", code, out, errs)
 	}
+	code, out, errs = local("netboot", "nodes", "--server", url, "n1")
+	for _, want := range []string{"name       n1\n", "group      compute\n", "stage      script done for 0s\n", "boots      1\n", "STAGE   STATE  TIME", "script  done   20"} {
+		if code != 0 || !strings.Contains(out, want) {
+			t.Errorf("of one node there is no %q in: %d %s %s", want, code, out, errs)
+		}
+	}
+	if code, out, errs = local("netboot", "nodes", "--server", url, "--summary"); code != 0 || out != "STAGE   STATE  NODES  WITH AN ERROR\nscript  done   1      0\n" {
+		t.Errorf("%d %s %s", code, out, errs)
+	}
+	if code, out, errs = local("netboot", "nodes", "--server", url, "--failed"); code != 0 || strings.Contains(out, "n1") {
+		t.Errorf("%d %s %s", code, out, errs)
+	}
+	if code, out, errs = local("netboot", "nodes", "--server", url, "--watch", "--interval", "100ms", "--timeout", "1s"); code != 0 || strings.Count(out, "NAME ") < 2 {
+		t.Errorf("%d %s %s", code, out, errs)
+	}
 	if code, _, errs = local("netboot", "nodes", "--server", url, "n7"); code != exitNotFound || !strings.Contains(errs, "knows no node n7") {
 		t.Errorf("%d %s", code, errs)
 	}

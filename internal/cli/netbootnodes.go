@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -8,11 +9,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/windlass-hpc/windlass/internal/bootstage"
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/netboot/nodes"
 )
@@ -20,37 +22,104 @@ import (
 // maxNodes bounds what a boot server may answer.
 const maxNodes = 256 << 20
 
+// nodesOptions is how nodes are shown.
+type nodesOptions struct {
+	server  string
+	stages  bool
+	summary bool
+	failed  bool
+	watch   bool
+	every   time.Duration
+}
+
 func (a *app) netbootNodesCommand() *cobra.Command {
-	var server string
-	var stages bool
+	var o nodesOptions
 	cmd := &cobra.Command{
 		Use:   "nodes [NAME|MAC...]",
 		Short: "Show how far each node has come",
 		Long: `Ask a boot server how far its nodes have come: the stage each is in and for how long, how long the boot took until then, and the last error.
-What a stage means is in docs/netboot.md.`,
+One node is shown with all its stages. What a stage means is in docs/netboot.md.`,
 		Example: `  windlass netboot nodes
+  windlass netboot nodes n1
   windlass netboot nodes --server http://head:8080 n1 n2
+  windlass netboot nodes --watch --summary
+  windlass netboot nodes --failed
   windlass netboot nodes --stages
   windlass netboot nodes -o json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			all, err := askNodes(cmd.Context(), cmp.Or(server, a.env("WINDLASS_NETBOOT_URL"), "http://127.0.0.1:8080"))
-			if err != nil {
-				return err
+			o.server = cmp.Or(o.server, a.env("WINDLASS_NETBOOT_URL"), "http://127.0.0.1:8080")
+			if !o.watch {
+				return a.showNodes(cmd.Context(), o, args)
 			}
-			if all, err = pick(all, args); err != nil {
-				return err
-			}
-			return a.print(all, func(w io.Writer) error {
-				if stages {
-					return writeStages(w, all)
-				}
-				return a.writeNodes(w, all)
-			})
+			return a.watchNodes(cmd.Context(), o, args)
 		},
 	}
-	cmd.Flags().StringVar(&server, "server", "", "URL of the boot server (WINDLASS_NETBOOT_URL; default http://127.0.0.1:8080)")
-	cmd.Flags().BoolVar(&stages, "stages", false, "show when each stage was reached, in seconds since the boot began")
+	f := cmd.Flags()
+	f.StringVar(&o.server, "server", "", "URL of the boot server (WINDLASS_NETBOOT_URL; default http://127.0.0.1:8080)")
+	f.BoolVar(&o.stages, "stages", false, "show when each stage was reached, in seconds since the boot began")
+	f.BoolVar(&o.summary, "summary", false, "show how many nodes are in each stage")
+	f.BoolVar(&o.failed, "failed", false, "show only nodes with an error")
+	f.BoolVarP(&o.watch, "watch", "w", false, "show it again and again, until interrupted")
+	f.DurationVar(&o.every, "interval", 2*time.Second, "with --watch, how often")
 	return cmd
+}
+
+func (a *app) showNodes(ctx context.Context, o nodesOptions, args []string) error {
+	all, err := askNodes(ctx, o.server)
+	if err != nil {
+		return err
+	}
+	if all, err = pick(all, args); err != nil {
+		return err
+	}
+	if o.failed {
+		all = slices.DeleteFunc(all, func(s nodes.Status) bool { return s.Error == nil })
+	}
+	return a.print(all, func(w io.Writer) error {
+		switch {
+		case o.stages:
+			return writeStages(w, all)
+		case o.summary:
+			return writeSummary(w, all)
+		case len(args) == 1 && len(all) == 1:
+			return a.writeNode(w, all[0])
+		}
+		return a.writeNodes(w, all)
+	})
+}
+
+// watchNodes shows it until it is interrupted; on a terminal each time in place of the last. A server that is away for a while is told of.
+func (a *app) watchNodes(ctx context.Context, o nodesOptions, args []string) error {
+	if o.every < 100*time.Millisecond {
+		return fault.New(fault.Invalid, "--interval: at least 100ms")
+	}
+	out := a.out
+	defer func() { a.out = out }()
+	for first := true; ; first = false {
+		var page bytes.Buffer
+		a.out = &page
+		err := a.showNodes(ctx, o, args)
+		if ctx.Err() != nil {
+			return nil // who interrupts it has seen enough
+		}
+		if err != nil {
+			if first {
+				return err
+			}
+			fmt.Fprintln(&page, printable(err.Error()))
+		}
+		if terminal(out) != nil {
+			_, _ = io.WriteString(out, "\x1b[H\x1b[2J") // the write below fails as well
+		}
+		if _, err := page.WriteTo(out); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(o.every):
+		}
+	}
 }
 
 func askNodes(ctx context.Context, server string) ([]nodes.Status, error) {
@@ -102,44 +171,4 @@ func pick(all []nodes.Status, names []string) ([]nodes.Status, error) {
 		}
 	}
 	return picked, errors.Join(errs...)
-}
-
-func (a *app) writeNodes(w io.Writer, all []nodes.Status) error {
-	t := &table{head: nodes.Head()}
-	for _, s := range all {
-		t.add(s.Cells(a.opts.Now())...)
-	}
-	return t.write(w)
-}
-
-// writeStages shows a column for each stage that any of the nodes reached.
-func writeStages(w io.Writer, all []nodes.Status) error {
-	reached := map[bootstage.Stage]bool{}
-	for _, s := range all {
-		for _, e := range s.Stages {
-			reached[e.Stage] = true
-		}
-	}
-	t := &table{head: []string{"NAME"}}
-	var columns []bootstage.Stage
-	for _, stage := range bootstage.All() {
-		if reached[stage] {
-			columns = append(columns, stage)
-			t.head = append(t.head, strings.ToUpper(string(stage)))
-		}
-	}
-	for _, s := range all {
-		row := []string{cmp.Or(s.Name, s.MAC)}
-		for _, stage := range columns {
-			cell := ""
-			for _, e := range s.Stages {
-				if e.Stage == stage {
-					cell = fmt.Sprintf("%.1f", e.Seconds)
-				}
-			}
-			row = append(row, cell)
-		}
-		t.add(row...)
-	}
-	return t.write(w)
 }

@@ -67,10 +67,14 @@ func (r *request) option(name, text string) {
 // asked takes a request in; it waits for room. Who is known has asked again.
 func (s *Server) asked(r *request) {
 	s.mu.Lock()
-	p, known := s.known[r.from]
+	c := s.known[r.from]
+	known := c != nil
 	if !known {
-		s.known[r.from] = nil
+		c = &client{}
+		s.known[r.from] = c
 	}
+	c.asked = r.came
+	p := c.port
 	s.mu.Unlock()
 	if known {
 		if p != nil {
@@ -106,12 +110,20 @@ func (s *Server) openAll(ctx context.Context) {
 				return
 			case s.slots <- struct{}{}:
 			}
-			if time.Since(r.came) > patience || !s.begin(r) {
+			if s.gone(r) || !s.begin(r) {
 				<-s.slots
 				s.forget(r.from)
 			}
 		}
 	}
+}
+
+// gone reports whether a node has not asked for long.
+func (s *Server) gone(r *request) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.known[r.from]
+	return c == nil || time.Since(c.asked) > patience
 }
 
 // begin starts one transfer.
@@ -134,7 +146,9 @@ func (s *Server) begin(r *request) bool {
 		return false
 	}
 	s.mu.Lock()
-	s.known[r.from] = p
+	if c := s.known[r.from]; c != nil {
+		c.port = p
+	}
 	s.mu.Unlock()
 	p.start(newTransfer(s, r, f, st.Size()))
 	return true

@@ -27,16 +27,18 @@ import (
 
 const (
 	// maxTransfers bounds those under way: each holds a file and a buffer. maxWaiting bounds the requests that wait for room.
-	maxTransfers = 1024
+	maxTransfers = 4096
 	maxWaiting   = 16384
-	// patience is how long a request may wait for room: who sent it has asked again since, or gone.
-	patience = 30 * time.Second
+	// patience is how long a request may wait for room without being sent again: who sent it has gone.
+	patience = 6 * time.Second
 	// openers is how many files are opened at once.
 	openers = 16
-	// timeout is how long an answer is waited for before a block is sent again; it doubles up to maxTimeout. retries is how often.
-	timeout    = time.Second
-	maxTimeout = 4 * time.Second
-	retries    = 5
+	// timeout is how long an answer is waited for before a block is sent again; it doubles up to maxTimeout. retries is how often; firstRetries
+	// how often when nothing has been answered yet: a node that is there asks again by itself.
+	timeout      = time.Second
+	maxTimeout   = 4 * time.Second
+	retries      = 5
+	firstRetries = 1
 	// maxBlock fits into one packet on Ethernet: fragments are what firmware is bad at. maxWindow is in blocks.
 	maxBlock  = 1468
 	maxWindow = 64
@@ -68,13 +70,19 @@ type Server struct {
 	queue chan *request
 	slots chan struct{}
 	mu    sync.Mutex
-	known map[netip.AddrPort]*port // who waits, or is sent a file, by which port; nil while it waits
-	next  int                      // of ports
+	known map[netip.AddrPort]*client
+	next  int // of ports
+}
+
+// client is who waits for a file, or is sent one.
+type client struct {
+	asked time.Time // for the last time
+	port  *port     // nil while it waits
 }
 
 // Listen opens the sockets.
 func Listen(ctx context.Context, o Options) (*Server, error) {
-	s := &Server{o: o, quiet: quiet.New(time.Now), queue: make(chan *request, maxWaiting), slots: make(chan struct{}, maxTransfers), known: map[netip.AddrPort]*port{}}
+	s := &Server{o: o, quiet: quiet.New(time.Now), queue: make(chan *request, maxWaiting), slots: make(chan struct{}, maxTransfers), known: map[netip.AddrPort]*client{}}
 	family := "udp" + config.Family(o.Config.Listen)
 	var err error
 	if s.main, err = s.open(ctx, family, o.Config.Listen); err != nil {

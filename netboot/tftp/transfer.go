@@ -17,7 +17,7 @@ import (
 var errOnlySize = errors.New("the node asked for the size alone")
 
 // minBuffer is how much is read from a file at once, at least.
-const minBuffer = 32 << 10
+const minBuffer = 16 << 10
 
 // transfer is one file on its way to one node. It belongs to its port, and is guarded by that.
 type transfer struct {
@@ -120,6 +120,9 @@ func (t *transfer) answered(block uint16, now time.Time) (send, done bool) {
 // again reports whether what was sent is to be sent again: nobody answered. false is the end.
 func (t *transfer) again() bool {
 	t.tries++
+	if t.options || t.base == 1 {
+		return t.tries <= firstRetries
+	}
 	return t.tries <= retries
 }
 

@@ -1,37 +1,90 @@
 package web
 
 import (
+	"container/list"
 	"io"
 	"net"
+	"net/http"
 	"sync"
 )
 
-// limited is a listener with a bound on the connections that are open. Unlike others it leaves the kernel to copy files: its connections
-// are still TCP's own.
+// limited is a listener with a bound on the connections that are open. When there are as many, those that wait for nothing make room, the
+// longest idle one first: nodes keep theirs for the next report. Unlike others it leaves the kernel to copy files: its connections are still
+// TCP's own.
 type limited struct {
 	*net.TCPListener
 	slots chan struct{}
 	done  chan struct{}
 	once  sync.Once
+
+	mu      sync.Mutex
+	idle    *list.List // of *counted, the longest idle in front
+	waiting bool       // Accept waits for room
 }
 
 func newLimited(l *net.TCPListener, most int) *limited {
-	return &limited{TCPListener: l, slots: make(chan struct{}, most), done: make(chan struct{})}
+	return &limited{TCPListener: l, slots: make(chan struct{}, most), done: make(chan struct{}), idle: list.New()}
 }
 
 // Accept waits for a connection, and for room for it.
 func (l *limited) Accept() (net.Conn, error) {
 	select {
 	case l.slots <- struct{}{}:
-	case <-l.done:
-		return nil, net.ErrClosed
+	default:
+		l.makeRoom()
+		select {
+		case l.slots <- struct{}{}:
+		case <-l.done:
+			return nil, net.ErrClosed
+		}
+		l.mu.Lock()
+		l.waiting = false
+		l.mu.Unlock()
 	}
 	c, err := l.AcceptTCP()
 	if err != nil {
 		<-l.slots
 		return nil, err
 	}
-	return &counted{TCPConn: c, free: func() { <-l.slots }}, nil
+	return &counted{TCPConn: c, l: l}, nil
+}
+
+// makeRoom closes the connection that has been idle for longest, or the next one that is.
+func (l *limited) makeRoom() {
+	l.mu.Lock()
+	first := l.idle.Front()
+	l.waiting = first == nil
+	if first != nil {
+		l.idle.Remove(first)
+		first.Value.(*counted).place = nil
+	}
+	l.mu.Unlock()
+	if first != nil {
+		first.Value.(*counted).Close()
+	}
+}
+
+// state is http.Server.ConnState.
+func (l *limited) state(conn net.Conn, s http.ConnState) {
+	c, ok := conn.(*counted)
+	if !ok {
+		return
+	}
+	l.mu.Lock()
+	if c.place != nil {
+		l.idle.Remove(c.place)
+		c.place = nil
+	}
+	end := s == http.StateIdle && l.waiting
+	if end {
+		l.waiting = false
+	} else if s == http.StateIdle {
+		c.place = l.idle.PushBack(c)
+	}
+	l.mu.Unlock()
+	if end {
+		c.Close()
+	}
 }
 
 // Close ends Accept, also one that waits for room.
@@ -43,8 +96,9 @@ func (l *limited) Close() error {
 // counted gives its place free when it is closed.
 type counted struct {
 	*net.TCPConn
-	free func()
-	once sync.Once
+	l     *limited
+	place *list.Element // among the idle ones; guarded by l.mu
+	once  sync.Once
 }
 
 var _ io.ReaderFrom = (*counted)(nil) // what sendfile(2) hangs on
@@ -52,6 +106,6 @@ var _ io.ReaderFrom = (*counted)(nil) // what sendfile(2) hangs on
 // Close implements net.Conn.
 func (c *counted) Close() error {
 	err := c.TCPConn.Close()
-	c.once.Do(c.free)
+	c.once.Do(func() { <-c.l.slots })
 	return err
 }

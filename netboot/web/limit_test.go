@@ -3,9 +3,54 @@ package web
 import (
 	"errors"
 	"net"
+	"net/http"
 	"testing"
 	"time"
 )
+
+// Connections that wait for nothing make room for new ones, also when they become idle only while somebody waits.
+func TestIdleConnectionsMakeRoom(t *testing.T) {
+	tcp, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLimited(tcp, 2)
+	slow := make(chan struct{})
+	server := &http.Server{ConnState: l.state, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			<-slow
+		}
+	})}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	get := func(path string) error {
+		c := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{}} // keeps its connection
+		t.Cleanup(c.CloseIdleConnections)
+		resp, err := c.Get("http://" + l.Addr().String() + path)
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		return err
+	}
+	for i := range 6 {
+		if err := get("/"); err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+	}
+	answered := make(chan error, 3)
+	for range 2 {
+		go func() { answered <- get("/slow") }()
+	}
+	go func() { answered <- get("/") }() // has to wait for one of them, or made room for itself before
+	close(slow)
+	for range 3 {
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+	}
+	server.Close()
+	<-ended
+}
 
 func TestConnectionsAreBounded(t *testing.T) {
 	tcp, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})

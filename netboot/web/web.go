@@ -63,7 +63,7 @@ type Server struct {
 	o     Options
 	quiet *quiet.Log
 	rates *rates
-	l     net.Listener
+	l     *limited
 }
 
 // New makes a server that listens nowhere yet.
@@ -90,7 +90,7 @@ func (s *Server) Addr() net.Addr { return s.l.Addr() }
 // Serve answers until ctx ends.
 func (s *Server) Serve(ctx context.Context) error {
 	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: headerTime, ReadTimeout: slack, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
-		ErrorLog: nil}
+		ConnState: s.l.state}
 	quietly := s.o.Log.WithField("server", "http")
 	writer := quietly.WriterLevel(logrus.DebugLevel) // whoever connects can make it say things
 	defer writer.Close()

@@ -36,6 +36,7 @@ type Boot struct {
 type Figures struct {
 	Address  netip.Addr
 	Lease    time.Duration // of firmware, from the first DISCOVER to the ACK
+	Later    time.Duration // of iPXE or of the system, whichever took longer
 	TFTP     time.Duration
 	Kernel   time.Duration // with the initramfs
 	All      time.Duration
@@ -73,8 +74,12 @@ type node struct {
 
 // obtain asks for an address, which must be the one that the node has.
 func (n *node) obtain(ctx context.Context, k Kind, waits []time.Duration) error {
+	began := time.Now()
 	ack, sent, err := n.b.Ether.Obtain(ctx, n.mac, k, waits)
 	n.f.Messages += sent
+	if k != Firmware {
+		n.f.Later = max(n.f.Later, time.Since(began))
+	}
 	if err != nil {
 		return err
 	}
