@@ -3,17 +3,25 @@ package boot
 import (
 	"context"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/initramfs/boot/root"
 	"github.com/windlass-hpc/windlass/internal/bootstage"
+	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
 // takeDown bounds how long containers and what lies below them may take to end.
 const takeDown = 60 * time.Second
+
+// askAgain is how often a daemon that does not answer is asked.
+const askAgain = 250 * time.Millisecond
+
+// lastWords is how long processes have between being asked to end and being killed, once containers are gone.
+const lastWords = 3 * time.Second
 
 // ending says what a signal asks for, and whether at once: as with other small inits, SIGUSR1 halts, SIGUSR2 and SIGPWR switch off, SIGTERM and
 // ctrl-alt-del (SIGINT) start anew.
@@ -48,9 +56,10 @@ func (n *node) end(how string) {
 	n.finish(how)
 }
 
-// emptyNode has the daemon take down containers, then mounts and attachments that clients made, as far as there is time.
+// emptyNode has the daemon take down containers, then mounts and attachments that clients made, as far as there is time. A daemon that has
+// just died is waited for: what runs on without it would else be killed, and its file systems left as they are.
 func (n *node) emptyNode(ctx context.Context) {
-	all, err := n.api.Containers(ctx)
+	all, err := n.running(ctx)
 	if err != nil {
 		n.j.Say(bootstage.Init, "what runs is not taken down: %v", err)
 		return
@@ -66,14 +75,32 @@ func (n *node) emptyNode(ctx context.Context) {
 	}
 	mounts, _ := n.api.Mounts(ctx)
 	for _, m := range mounts {
-		if m.Refs > 0 && len(m.Holders) > 0 && m.Holders[0] == "client" {
+		if slices.Contains(m.Holders, "client") {
 			n.tell(n.api.Delete(ctx, "mount", m.ID, true))
 		}
 	}
 	attachments, _ := n.api.Attachments(ctx)
 	for _, a := range attachments {
-		if a.Refs > 0 && len(a.Holders) > 0 && a.Holders[0] == "client" {
+		if slices.Contains(a.Holders, "client") {
 			n.tell(n.api.Delete(ctx, "attach", a.ID, true))
+		}
+	}
+}
+
+// running lists the containers, as soon as there is a daemon that knows.
+func (n *node) running(ctx context.Context) ([]*models.Container, error) {
+	for {
+		all, err := n.api.Containers(ctx)
+		if err == nil || ctx.Err() != nil || !fault.Is(err, fault.Unavailable) {
+			return all, err
+		}
+		if n.daemon != nil {
+			n.daemon.Wake()
+		}
+		select {
+		case <-time.After(askAgain):
+		case <-ctx.Done():
+			return nil, err
 		}
 	}
 }
@@ -104,7 +131,8 @@ func (n *node) finishNow(how string) {
 func (n *node) kill(how string) {
 	// All but this one.
 	_ = unix.Kill(-1, unix.SIGTERM)
-	time.Sleep(500 * time.Millisecond)
+	_ = unix.Kill(-1, unix.SIGCONT)
+	n.reaper.Alone(lastWords)
 	_ = unix.Kill(-1, unix.SIGKILL)
 	synced := make(chan struct{})
 	go func() { unix.Sync(); close(synced) }()
