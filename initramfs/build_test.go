@@ -56,7 +56,7 @@ func TestOtherProgramsUnpackIt(t *testing.T) {
 		o := plain(t)
 		o.Compress, o.Only = c, []string{LayerBase}
 		file := built(t, o)
-		if parts, err := List(file); err != nil || len(parts) != 1 || parts[0].Compress != c {
+		if parts, err := List(t.Context(), file); err != nil || len(parts) != 1 || parts[0].Compress != c {
 			t.Errorf("%s: %+v, %v", c, parts, err)
 		}
 		dir := t.TempDir()
@@ -92,7 +92,7 @@ func TestLayersAreConcatenated(t *testing.T) {
 	if err := os.WriteFile(file, all, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	parts, err := List(file)
+	parts, err := List(t.Context(), file)
 	var got []Compression
 	for _, p := range parts {
 		got = append(got, p.Compress)

@@ -121,7 +121,7 @@ func built(t *testing.T, o Options) string {
 // names lists the files of an initramfs; a later one takes the place of an earlier one.
 func names(t *testing.T, file string) map[string]string {
 	t.Helper()
-	parts, err := List(file)
+	parts, err := List(t.Context(), file)
 	if err != nil {
 		t.Fatal(err)
 	}

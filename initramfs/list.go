@@ -3,6 +3,7 @@ package initramfs
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/therootcompany/xz"
+	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/initramfs/cpio"
 	"github.com/windlass-hpc/windlass/initramfs/kmod"
@@ -51,18 +53,37 @@ const (
 	maxWindow  = 128 << 20 // bytes that a decompressor keeps; the kernel gives it no more
 )
 
-// List reads the parts of an initramfs, by whomever it was built. Errors of what it reads are of kind Corrupt.
-func List(file string) ([]Part, error) {
-	f, err := os.Open(file)
+// List reads the parts of an initramfs, by whomever it was built, until ctx ends. Errors of what it reads are of kind Corrupt.
+func List(ctx context.Context, file string) ([]Part, error) {
+	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NONBLOCK, 0) // that a FIFO has no writer is no reason to wait
 	if err != nil {
 		return nil, unreadable("the initramfs", err)
 	}
 	defer f.Close()
-	parts, err := list(f)
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, fault.New(fault.Invalid, "%s is no regular file", file)
+	}
+	parts, err := list(&attentive{ctx, f})
+	if ctx.Err() != nil {
+		return parts, ctx.Err()
+	}
 	if err != nil {
 		return parts, fmt.Errorf("read %s: %w", file, err)
 	}
 	return parts, nil
+}
+
+// attentive ends with its context.
+type attentive struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (a *attentive) Read(p []byte) (int, error) {
+	if err := a.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return a.r.Read(p)
 }
 
 func list(r io.Reader) (parts []Part, err error) {

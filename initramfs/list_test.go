@@ -3,6 +3,7 @@ package initramfs
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"debug/elf"
 
@@ -67,7 +69,23 @@ func TestWhatIsNoInitramfsIsTold(t *testing.T) {
 			t.Errorf("%s: got %v", what, err)
 		}
 	}
-	if _, err := List("/nonexistent"); !fault.Is(err, fault.NotFound) {
+	if _, err := List(t.Context(), "/nonexistent"); !fault.Is(err, fault.NotFound) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := List(t.Context(), "/dev/zero"); !fault.Is(err, fault.Invalid) || !strings.Contains(err.Error(), "no regular file") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestListingEndsWithItsContext has a file that would take hours.
+func TestListingEndsWithItsContext(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "zeros")
+	if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Truncate(file, 8<<40)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := List(ctx, file); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -21,8 +21,8 @@ func (a *app) initramfsLsCommand() *cobra.Command {
   windlass initramfs ls --parts /boot/initrd.img-6.1.0-18-amd64
   windlass initramfs ls initramfs.img -o json`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			list, err := initramfs.List(args[0])
+		RunE: func(cmd *cobra.Command, args []string) error {
+			list, err := initramfs.List(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
