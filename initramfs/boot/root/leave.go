@@ -117,8 +117,17 @@ func (k *Kernel) Load(line string) error {
 	case errors.Is(err, unix.EKEYREJECTED) || errors.Is(err, unix.ENODATA):
 		hint = "the running kernel takes signed kernels alone"
 	}
-	return fault.Hintf(fault.New(fault.Unsupported, "load the image's kernel %s: %w", k.Kernel, errors.Unwrap(err)), "%s", hint)
+	return fault.Hintf(fault.New(fault.Unsupported, "load the image's kernel %s: %w", k.Kernel, bare(err)), "%s", hint)
 }
 
 // Start starts the kernel that was loaded. It only comes back when it failed.
 func Start() error { return kexec.Reboot() }
+
+// bare is the kernel's error without what the library says around it, if there is one.
+func bare(err error) error {
+	var no unix.Errno
+	if errors.As(err, &no) {
+		return no
+	}
+	return err
+}
