@@ -11,13 +11,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -32,6 +29,7 @@ import (
 	"github.com/windlass-hpc/windlass/internal/bootstage"
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/internal/fetch"
+	"github.com/windlass-hpc/windlass/internal/namespace"
 	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
@@ -46,21 +44,13 @@ func TestMain(m *testing.M) {
 		liveWithStrays()
 		os.Exit(0)
 	}
-	if os.Getenv(insideVar) != "" {
-		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			panic(err)
-		}
-		os.Exit(m.Run())
+	if inside, code := namespace.Again(insideVar, unix.CLONE_NEWNET|unix.CLONE_NEWNS); !inside {
+		os.Exit(code)
 	}
-	runtime.LockOSThread() // Pdeathsig looks at the thread
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Args[0], cmd.Env = os.Args[0], append(os.Environ(), insideVar+"=yes")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		panic(err)
 	}
+	os.Exit(m.Run())
 }
 
 // fakeDaemon answers as the daemon does, and fails as it is told.

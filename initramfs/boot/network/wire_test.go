@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,24 +18,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/initramfs/cmdline"
+	"github.com/windlass-hpc/windlass/internal/namespace"
 )
 
 const insideVar = "WINDLASS_NETWORK_TEST_INSIDE"
 
 // TestMain runs the tests in a network of their own, which goes with them.
 func TestMain(m *testing.M) {
-	if os.Getenv(insideVar) != "" {
-		os.Exit(m.Run())
+	inside, code := namespace.Again(insideVar, unix.CLONE_NEWNET|unix.CLONE_NEWNS)
+	if inside {
+		code = m.Run()
 	}
-	runtime.LockOSThread() // Pdeathsig looks at the thread
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Args[0], cmd.Env = os.Args[0], append(os.Environ(), insideVar+"=yes")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	os.Exit(code)
 }
 
 // far is the network at the other end of the wires: a thread in a namespace of its own, which ends with the test.

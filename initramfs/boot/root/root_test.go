@@ -4,17 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
+	"github.com/windlass-hpc/windlass/internal/namespace"
 )
 
 const insideVar = "WINDLASS_ROOT_TEST_INSIDE"
@@ -28,22 +26,11 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	if os.Getenv(insideVar) != "" {
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(m.Run())
+	inside, code := namespace.Again(insideVar, unix.CLONE_NEWNS)
+	if inside {
+		code = m.Run()
 	}
-	runtime.LockOSThread() // Pdeathsig looks at the thread
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Args[0], cmd.Env = os.Args[0], append(os.Environ(), insideVar+"=yes")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	os.Exit(code)
 }
 
 func must(t *testing.T, errs ...error) {

@@ -8,14 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/windlass-hpc/windlass/internal/namespace"
 )
 
 const (
@@ -31,21 +31,13 @@ func TestMain(m *testing.M) {
 	case "orphans":
 		orphans()
 	}
-	if os.Getenv(insideVar) != "" {
-		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			panic(err)
-		}
-		os.Exit(m.Run())
+	if inside, code := namespace.Again(insideVar, 0); !inside {
+		os.Exit(code)
 	}
-	runtime.LockOSThread() // Pdeathsig looks at the thread
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Args[0], cmd.Env = os.Args[0], append(os.Environ(), insideVar+"=yes")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		panic(err)
 	}
+	os.Exit(m.Run())
 }
 
 // daemon says that it is ready, and stays, or ends with its argument.

@@ -5,19 +5,17 @@
 package netns
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/internal/mountinfo"
+	"github.com/windlass-hpc/windlass/internal/namespace"
 )
 
 // insideVar marks the process that runs in the namespaces.
@@ -35,8 +33,8 @@ func Main(m *testing.M) { os.Exit(Run(m.Run, IPv4+"/32", IPv6+"/128")) }
 // Run runs this program again, in namespaces of its own, and gives its exit status; there, it runs inside, once the loopback device is up
 // and has the addresses, such as 10.99.0.1/32.
 func Run(inside func() int, addresses ...string) int {
-	if os.Getenv(insideVar) == "" {
-		return again()
+	if inside, code := namespace.Again(insideVar, unix.CLONE_NEWNET|unix.CLONE_NEWNS|unix.CLONE_NEWPID); !inside {
+		return code
 	}
 	if err := prepare(addresses); err != nil {
 		fmt.Fprintln(os.Stderr, "netns:", err)
@@ -45,33 +43,10 @@ func Run(inside func() int, addresses ...string) int {
 	return inside()
 }
 
-func again() int {
-	runtime.LockOSThread() // Pdeathsig looks at the thread
-	defer runtime.UnlockOSThread()
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(os.Environ(), insideVar+"=yes")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL}
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return max(exit.ExitCode(), 1)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "netns: cannot run in namespaces of its own, for which it needs root:", err)
-		return 2
-	}
-	return 0
-}
-
 // prepare makes the namespaces usable. Programs that this one starts are not marked: a test program among them gets namespaces of its own.
 func prepare(addresses []string) error {
 	if err := os.Unsetenv(insideVar); err != nil {
 		return err
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make the mounts private: %w", err)
 	}
 	if err := letGo("/run", os.TempDir()); err != nil {
 		return err
