@@ -37,15 +37,15 @@ race() {
 	CGO_ENABLED=1 gotest -race "${args[@]}" "$@"
 }
 
-# Concurrent code is everywhere, so all of it runs under the race detector. -p 2: tests share loop devices, cgroups and two cores.
+# Concurrent code is everywhere, so all of it runs under the race detector. -p 3: of those on two cores one waits most of the time.
 # What is in lazy is too slow with it, or has to be in time. Tests that make namespaces of mounts come after the others: as long as the mounts
 # of another test are in there too, that finds them in use.
 unit() {
 	local packages code=0 apart='/(initramfs/boot(/.*)?|netboot|test/lab(/.*)?)$'
 	mapfile -t packages < <(go list ./... | grep -vE "/test/(lazyfs|corrupt)$|$apart")
-	race -p 2 -timeout 8m "${packages[@]}" || code=1
+	race -p 3 -timeout 8m "${packages[@]}" || code=1
 	mapfile -t packages < <(go list ./... | grep -E "$apart")
-	race -p 2 -timeout 8m "${packages[@]}" || code=1
+	race -p 3 -timeout 8m "${packages[@]}" || code=1
 	return $code
 }
 
@@ -75,8 +75,15 @@ crash() {
 	return $code
 }
 
-# Boots Debian's kernel in an emulated machine; it takes that anew every time, since what it runs is no input that the go command knows.
-guest() { gotest -tags guest -count=1 -timeout 15m ./test/guest; }
+# Boots Debian's kernel in emulated machines, two at a time, which share the packages.
+guest() {
+	local code=0 chunkfs='erofs fusefs chunkserve chunkmount'
+	go build -tags guest -o /dev/null ./cmd/windlass
+	WINDLASS_GUEST_CASES=$chunkfs beside gotest -tags guest -timeout 15m ./test/guest
+	WINDLASS_GUEST_CASES=-${chunkfs// / -} gotest -tags guest -timeout 15m ./test/guest || code=1
+	wait "$part" || code=1
+	return $code
+}
 
 # Real storage servers, and a guest whose kernel has the modules for what they serve. Two of them, since they mostly wait: one for the whole
 # daemon, one for drivers. What both run is built before, once.

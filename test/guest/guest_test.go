@@ -4,8 +4,10 @@ package guest
 
 import (
 	"flag"
+	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +33,19 @@ var all = []vm.Case{
 // modules are those of the file systems that nodes mount. They are asked for by name: nothing loads modules by itself there.
 func modules() []string { return []string{"overlay", "loop", "erofs", "fuse", "xfs", "btrfs"} }
 
+// casesVar names the packages of every day that run, separated by spaces, or with a minus before each those that do not: test/run.sh has two
+// guests share them.
+const casesVar = "WINDLASS_GUEST_CASES"
+
+// chosen says whether casesVar lets a package run.
+func chosen(name string) bool {
+	list := strings.Fields(os.Getenv(casesVar))
+	if slices.Contains(list, "-"+name) {
+		return false
+	}
+	return slices.Contains(list, name) || !slices.ContainsFunc(list, func(s string) bool { return !strings.HasPrefix(s, "-") })
+}
+
 // wanted are the packages and tests that -run asks for, TestGuest/PACKAGE/TEST, or those of every day.
 func wanted(t *testing.T) []vm.Case {
 	t.Helper()
@@ -46,7 +61,7 @@ func wanted(t *testing.T) []vm.Case {
 		case pattern[1] != "" && want.MatchString(c.Name):
 			c.Run, c.Skip, c.Timeout = pattern[2], "", 12*time.Minute // all of its tests
 			cases = append(cases, c)
-		case pattern[1] == "" && !c.Asked:
+		case pattern[1] == "" && !c.Asked && chosen(c.Name):
 			cases = append(cases, c)
 		}
 	}
