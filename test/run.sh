@@ -41,7 +41,7 @@ race() {
 # What is in lazy is too slow with it, or has to be in time. Tests that make namespaces of mounts come after the others: as long as the mounts
 # of another test are in there too, that finds them in use.
 unit() {
-	local packages code=0 apart='/(initramfs/boot(/.*)?|netboot|test/lab(/.*)?)$'
+	local packages code=0 apart='/(initramfs/boot(/.*)?|internal/namespace|netboot|test/lab(/.*)?)$'
 	mapfile -t packages < <(go list ./... | grep -vE "/test/(lazyfs|corrupt)$|$apart")
 	race -p 3 -timeout 8m "${packages[@]}" || code=1
 	mapfile -t packages < <(go list ./... | grep -E "$apart")
