@@ -99,12 +99,14 @@ func idle(path string, st fs.FileInfo) bool {
 	if st.Mode()&0o111 == 0 {
 		return false
 	}
-	top, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(path, "/usr/local"), "/usr")[1:], "/")
-	switch top {
-	case "bin", "sbin", "bbin", "libexec", "init":
-		return true
+	for _, dir := range []string{"", "/usr", "/usr/local"} {
+		for _, programs := range []string{"/bin/", "/sbin/", "/bbin/", "/libexec/"} {
+			if strings.HasPrefix(path, dir+programs) {
+				return true
+			}
+		}
 	}
-	return false
+	return path == "/init"
 }
 
 // Executable says whether path is a program in the image at dir.

@@ -133,3 +133,25 @@ func TestTheKernelOfAnImage(t *testing.T) {
 		t.Errorf("%+v, %v", k, err)
 	}
 }
+
+func TestWhatAServerOfTheRootNeedsIsKept(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(dir+"/program", nil, 0o755), os.WriteFile(dir+"/text", nil, 0o644))
+	program, err := os.Stat(dir + "/program")
+	must(t, err)
+	text, err := os.Stat(dir + "/text")
+	must(t, err)
+	for _, path := range []string{"/bin/sh", "/sbin/x", "/bbin/bb", "/usr/bin/x/y", "/usr/local/sbin/z", "/init"} {
+		if !idle(path, program) || idle(path, text) {
+			t.Errorf("%s: a program is kept, or a text is not", path)
+		}
+	}
+	for _, path := range []string{"/etc/script", "/usr", "/usr/local", "/usr/share/bin/x", "/var/cache/windlass/bin", "/lib/ld.so", "/binary"} {
+		if idle(path, program) {
+			t.Errorf("%s is removed", path)
+		}
+	}
+	if !idle("/lib/modules/6.1/a.ko", text) || !idle("/usr/lib/firmware/b", text) {
+		t.Error("parts of the kernel are kept")
+	}
+}
