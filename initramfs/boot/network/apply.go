@@ -39,6 +39,23 @@ func (d *device) dropAddress(p netip.Prefix) error {
 
 // setRoute makes a route; the default one when to is not valid. A gateway need not be in the network of an address: some hand out /32.
 func (d *device) setRoute(to netip.Prefix, via netip.Addr) error {
+	r := d.route(to, via)
+	if err := netlink.RouteReplace(r); err != nil {
+		return fmt.Errorf("set the route to %s by %s: %w", r.Dst, via, err)
+	}
+	return nil
+}
+
+// dropRoute takes away what setRoute made.
+func (d *device) dropRoute(to netip.Prefix, via netip.Addr) error {
+	r := d.route(to, via)
+	if err := netlink.RouteDel(r); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("take the route to %s by %s away: %w", r.Dst, via, err)
+	}
+	return nil
+}
+
+func (d *device) route(to netip.Prefix, via netip.Addr) *netlink.Route {
 	r := &netlink.Route{LinkIndex: d.index, Priority: metric + d.index, Protocol: unix.RTPROT_DHCP}
 	if to.IsValid() {
 		r.Dst = ipNet(to)
@@ -53,8 +70,5 @@ func (d *device) setRoute(to netip.Prefix, via netip.Addr) error {
 	} else {
 		r.Scope = netlink.SCOPE_LINK
 	}
-	if err := netlink.RouteReplace(r); err != nil {
-		return fmt.Errorf("set the route to %s by %s: %w", r.Dst, via, err)
-	}
-	return nil
+	return r
 }

@@ -5,22 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
-	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
-	"github.com/vishvananda/netlink"
 )
 
 // dhcp4 gets a lease, however long it takes, and keeps it.
 func (d *device) dhcp4(ctx context.Context) {
-	for ctx.Err() == nil {
+	for declined := 0; ctx.Err() == nil; {
 		lease := d.discover(ctx)
 		if lease == nil {
 			return
 		}
-		d.keep4(ctx, lease)
+		if d.keep4(ctx, lease, declined < maxDeclined) {
+			declined++
+		} else {
+			declined = 0
+		}
 	}
 }
 
@@ -28,7 +29,7 @@ func (d *device) dhcp4(ctx context.Context) {
 func (d *device) discover(ctx context.Context) *nclient4.Lease {
 	t := d.net.cfg.Timing
 	for round, pause := 1, t.Pause; ; round, pause = round+1, min(2*pause, t.Longest) {
-		lease, err := d.ask4(func(c *nclient4.Client) (*nclient4.Lease, error) { return c.Request(ctx, d.wishes()...) })
+		lease, err := d.ask4(func(c *nclient4.Client) (*nclient4.Lease, error) { return d.request(ctx, c) })
 		if err == nil {
 			if _, err = d.believe4(lease.ACK); err == nil {
 				return lease
@@ -45,6 +46,19 @@ func (d *device) discover(ctx context.Context) *nclient4.Lease {
 	}
 }
 
+// request asks for an address: for the one that the device has, should a process before this one have got it. It need not be another.
+func (d *device) request(ctx context.Context, c *nclient4.Client) (*nclient4.Lease, error) {
+	wishes := d.wishes()
+	if ip, ok := d.held(); ok {
+		wishes = append(wishes, dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(ip.AsSlice())))
+	}
+	offer, err := c.DiscoverOffer(ctx, wishes...)
+	if err != nil {
+		return nil, err
+	}
+	return c.RequestFromOffer(ctx, offer, d.wishes()...)
+}
+
 func reason(err error) string {
 	if errors.Is(err, nclient4.ErrNoResponse) {
 		return "no server answers"
@@ -54,7 +68,7 @@ func reason(err error) string {
 
 // ask4 makes a client for one exchange.
 func (d *device) ask4(fn func(*nclient4.Client) (*nclient4.Lease, error)) (*nclient4.Lease, error) {
-	c, err := nclient4.New(d.name, nclient4.WithTimeout(d.net.cfg.Timing.Answer), nclient4.WithRetry(2), nclient4.WithHWAddr(d.mac))
+	c, err := nclient4.New(d.called(), nclient4.WithTimeout(d.net.cfg.Timing.Answer), nclient4.WithRetry(2), nclient4.WithHWAddr(d.mac))
 	if err != nil {
 		return nil, err
 	}
@@ -74,59 +88,6 @@ func (d *device) wishes() []dhcpv4.Modifier {
 		m = append(m, dhcpv4.WithOption(dhcpv4.OptHostName(d.net.cfg.Hostname)))
 	}
 	return m
-}
-
-// keep4 sets what the lease says and renews it, until it is taken away.
-func (d *device) keep4(ctx context.Context, lease *nclient4.Lease) {
-	now, err := d.believe4(lease.ACK)
-	if err != nil {
-		return
-	}
-	d.apply4(now)
-	for expires := time.Now().Add(lease.ACK.IPAddressLeaseTime(time.Hour)); ; {
-		if !sleep(ctx, now.renew) {
-			return
-		}
-		next, err := d.ask4(func(c *nclient4.Client) (*nclient4.Lease, error) { return c.Renew(ctx, lease) })
-		var nak *nclient4.ErrNak
-		switch {
-		case ctx.Err() != nil:
-			return
-		case errors.As(err, &nak):
-			d.say("the DHCP server takes %s away", now.Address)
-			d.tell(d.dropAddress(now.Address))
-			return
-		case err != nil && time.Now().After(expires):
-			// The address stays: storage may lie behind it, and nobody can have it who asks whether it is free.
-			d.say("the lease of %s has run out, and nobody renews it: %s; it is kept", now.Address, reason(err))
-			now.renew = max(time.Until(expires)/2, d.net.cfg.Timing.Longest)
-		case err != nil:
-			now.renew = max(time.Until(expires)/2, d.net.cfg.Timing.Pause)
-		default:
-			lease, expires = next, time.Now().Add(next.ACK.IPAddressLeaseTime(time.Hour))
-			if now, err = d.believe4(lease.ACK); err != nil {
-				return
-			}
-			d.apply4(now)
-		}
-	}
-}
-
-func (d *device) apply4(l lease4) {
-	if l.mtu > 0 && d.spec.MTU == 0 {
-		d.tell(wrap("MTU from DHCP", netlink.LinkSetMTU(d.link, l.mtu)))
-	}
-	if err := d.setAddress(l.Address); err != nil {
-		d.say("%v", err)
-		return
-	}
-	for _, gw := range l.gateways[:min(len(l.gateways), 1)] {
-		d.tell(d.setRoute(netip.Prefix{}, gw))
-	}
-	for _, r := range l.routes {
-		d.tell(d.setRoute(r.To, r.Via))
-	}
-	d.net.add(d, "dhcp4", l.Settings, atOnce)
 }
 
 func wrap(what string, err error) error {

@@ -56,9 +56,16 @@ func (d *device) believe4(p *dhcpv4.DHCPv4) (l lease4, err error) {
 		l.gateways = nil // RFC 3442: then the routers do not count
 		l.addRoute(r)
 	}
-	l.renew = p.IPAddressRenewalTime(p.IPAddressLeaseTime(time.Hour) / 2)
-	l.renew = max(l.renew, time.Second)
+	l.renew = renewal(p.IPAddressRenewalTime(0), p.IPAddressLeaseTime(time.Hour))
 	return l, nil
+}
+
+// ways are the routes of a lease, with the default one, whose To is not valid.
+func (l *lease4) ways() (list []cmdline.Route) {
+	for _, gw := range l.gateways[:min(len(l.gateways), 1)] {
+		list = append(list, cmdline.Route{Via: gw})
+	}
+	return append(list, l.routes...)
 }
 
 func (l *lease4) addRoute(r *dhcpv4.Route) {

@@ -38,12 +38,13 @@ type Timing struct {
 	Longest time.Duration // no pause is longer
 	IPv4    time.Duration // for an IPv4 address when there is one of IPv6 already
 	Router  time.Duration // for a router that gives addresses, before a DHCPv6 server is asked
+	Probe   time.Duration // for who else has an address that a DHCP server gave
 	Silence time.Duration // before it is told that no device has a link
 }
 
 func (t Timing) withDefaults() Timing {
 	for to, d := range map[*time.Duration]time.Duration{&t.Answer: 2 * time.Second, &t.Pause: time.Second, &t.Longest: 30 * time.Second,
-		&t.IPv4: 5 * time.Second, &t.Router: 2 * time.Second, &t.Silence: 10 * time.Second} {
+		&t.IPv4: 5 * time.Second, &t.Router: 2 * time.Second, &t.Probe: 2 * time.Second, &t.Silence: 10 * time.Second} {
 		if *to <= 0 {
 			*to = d
 		}

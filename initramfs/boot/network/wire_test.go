@@ -129,25 +129,63 @@ func (f *far) address(t *testing.T, name, addr string) {
 	must(t, err)
 }
 
+// bridge puts devices of the far end into one network, fbr.
+func (f *far) bridge(t *testing.T, names ...string) {
+	t.Helper()
+	var err error
+	f.do(func() {
+		err = netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "fbr"}})
+		for _, name := range names {
+			var l, br netlink.Link
+			if br, err = netlink.LinkByName("fbr"); err != nil {
+				return
+			}
+			if l, err = netlink.LinkByName(name); err == nil {
+				err = netlink.LinkSetMaster(l, br)
+			}
+		}
+	})
+	must(t, err)
+	f.up(t, "fbr")
+}
+
 // answerer is a DHCP server that answers what its test wants.
 type answerer struct {
-	mu      sync.Mutex
-	address string
-	options []dhcpv4.Modifier
-	nak     bool
-	asked   map[dhcpv4.MessageType]int
+	mu        sync.Mutex
+	own       string
+	address   string
+	next      string // address after one is declined
+	options   []dhcpv4.Modifier
+	nak       bool
+	asked     map[dhcpv4.MessageType]int
+	requested []string // addresses, in DISCOVER
+	declined  []string
+	wished    dhcpv4.OptionCodeList // in the last REQUEST
+	forgets   bool                  // it takes no REQUEST of who has not asked for an address before
+}
+
+func (s *answerer) count(m dhcpv4.MessageType) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked[m]
+}
+
+func (s *answerer) set(fn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fn()
 }
 
 // serve answers on the far end of a wire, with the address for whoever asks.
 func (f *far) serve(t *testing.T, dev, own, address string, options ...dhcpv4.Modifier) *answerer {
 	t.Helper()
-	s := &answerer{address: address, options: options, asked: map[dhcpv4.MessageType]int{}}
+	s := &answerer{own: own, address: address, options: options, asked: map[dhcpv4.MessageType]int{}}
 	f.address(t, dev, own+"/24")
 	var srv *server4.Server
 	var err error
 	f.do(func() {
-		srv, err = server4.NewServer(dev, &net.UDPAddr{Port: 67}, func(conn net.PacketConn, peer net.Addr, m *dhcpv4.DHCPv4) {
-			s.answer(t, net.ParseIP(own), conn, peer, m)
+		srv, err = server4.NewServer(dev, &net.UDPAddr{Port: 67}, func(conn net.PacketConn, _ net.Addr, m *dhcpv4.DHCPv4) {
+			s.answer(t, conn, m)
 		})
 	})
 	must(t, err)
@@ -156,12 +194,28 @@ func (f *far) serve(t *testing.T, dev, own, address string, options ...dhcpv4.Mo
 	return s
 }
 
-func (s *answerer) answer(t *testing.T, own net.IP, conn net.PacketConn, peer net.Addr, m *dhcpv4.DHCPv4) {
+func (s *answerer) answer(t *testing.T, conn net.PacketConn, m *dhcpv4.DHCPv4) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked[m.MessageType()]++
 	kind := dhcpv4.MessageTypeOffer
-	if m.MessageType() == dhcpv4.MessageTypeRequest {
+	switch m.MessageType() {
+	case dhcpv4.MessageTypeDiscover:
+		s.requested = append(s.requested, m.RequestedIPAddress().String())
+	case dhcpv4.MessageTypeDecline:
+		if m.ServerIdentifier().String() != s.own || !m.ClientIPAddr.IsUnspecified() {
+			t.Errorf("a DECLINE that no server takes: %s", m.Summary())
+		}
+		s.declined = append(s.declined, m.RequestedIPAddress().String())
+		if s.next != "" {
+			s.address = s.next
+		}
+		return
+	case dhcpv4.MessageTypeRequest:
+		s.wished = m.ParameterRequestList()
+		if s.forgets && !m.ClientIPAddr.IsUnspecified() {
+			return
+		}
 		kind = dhcpv4.MessageTypeAck
 		if s.nak {
 			kind, s.nak = dhcpv4.MessageTypeNak, false
@@ -169,7 +223,7 @@ func (s *answerer) answer(t *testing.T, own net.IP, conn net.PacketConn, peer ne
 	}
 	modifiers := append([]dhcpv4.Modifier{
 		dhcpv4.WithMessageType(kind), dhcpv4.WithYourIP(net.ParseIP(s.address)), dhcpv4.WithNetmask(net.CIDRMask(24, 32)),
-		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(own)),
+		dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.ParseIP(s.own))),
 	}, s.options...)
 	r, err := dhcpv4.NewReplyFromRequest(m, modifiers...)
 	if err != nil {
@@ -211,7 +265,7 @@ func start(t *testing.T, line string, change ...func(*Config)) (*Network, *lines
 	resolv := filepath.Join(t.TempDir(), "etc/resolv.conf")
 	cfg := Config{Links: o.Links, BootMAC: o.BootMAC, Resolv: resolv, Say: said.say, Hostname: o.Hostname, Timing: Timing{
 		Answer: 300 * time.Millisecond, Pause: 100 * time.Millisecond, Longest: 300 * time.Millisecond, IPv4: time.Second, Router: 200 * time.Millisecond,
-		Silence: 200 * time.Millisecond}}
+		Probe: 500 * time.Millisecond, Silence: 200 * time.Millisecond}}
 	for _, c := range change {
 		c(&cfg)
 	}
