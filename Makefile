@@ -64,6 +64,10 @@ bench: ## measure, side by side with others, and print the table of docs/PERFORM
 bench-chunkfs: ## measure chunkfs side by side with the file systems that others boot from
 	@test/bench-chunkfs.sh
 
+.PHONY: bench-boot
+bench-boot: ## measure the boot of a node side by side with dracut and live-boot, in emulated machines
+	@test/bench-boot.sh
+
 .PHONY: crash
 crash: ## kill the daemon at every step of a chain, fifty rounds, and the chunkfs server under readers, a thousand times
 	@test/install.sh test
