@@ -1,6 +1,7 @@
 package netboot
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -272,6 +273,60 @@ func TestADeclinedAddressIsNotGivenAgain(t *testing.T) {
 	if again.ACK.YourIPAddr.Equal(l.ACK.YourIPAddr) {
 		t.Error("the declined address was given again")
 	}
+}
+
+// Somebody has set up an address of the pool by hand: it is not offered, a line tells who, and what is offered instead comes in time.
+func TestAnAddressThatSomebodyElseUsesIsNotOffered(t *testing.T) {
+	t.Run("looked for", func(t *testing.T) {
+		b, s, n2 := squatted(t, "")
+		conn := n2.port68(t)
+		if got := offered(t, conn, n2.hw); got != "10.1.0.101" {
+			t.Errorf("offered is %s", got)
+		}
+		s.log.wait(t, "level=warning", "is used by somebody who did not get it from here", "ip=10.1.0.100", "52:54:00:00:00:55")
+		if ip := obtain(t, conn, n2.hw); ip.String() != "10.1.0.101" {
+			t.Errorf("n2 got %s", ip)
+		}
+		n2.address(t, "10.1.0.101")
+		if m := n2.run(t, "curl", "-sf", "http://10.1.0.1:8080/metrics"); !strings.Contains(m, `windlass_netboot_dhcp_dropped_total{interface="br0",reason="conflict"} 1`) {
+			t.Error("the metrics do not tell of it")
+		}
+		if st := b.status(t, n2)["n2"]; st.Error != nil {
+			t.Errorf("the node is shown with an error that is not its own: %+v", st)
+		}
+	})
+	t.Run("not looked for", func(t *testing.T) {
+		_, _, n2 := squatted(t, ", probe: false")
+		if got := offered(t, n2.port68(t), n2.hw); got != "10.1.0.100" {
+			t.Errorf("offered is %s", got)
+		}
+	})
+}
+
+// squatted is a wire on which somebody has the first address of the pool, a server, and a node.
+func squatted(t *testing.T, more string) (*bench, *service, *node) {
+	t.Helper()
+	b := newBench(t)
+	config := b.site(t, "dhcp", "10.1.0.100-10.1.0.101", "")
+	text, err := os.ReadFile(config)
+	must(t, err)
+	must(t, os.WriteFile(config, bytes.Replace(text, []byte("mode: dhcp}"), []byte("mode: dhcp"+more+"}"), 1), 0o644))
+	s := b.serve(t, config)
+	squatter, n2 := b.node(t, "sq", "52:54:00:00:00:55"), b.node(t, "n2", "52:54:00:00:00:02")
+	squatter.address(t, "10.1.0.100")
+	return b, s, n2
+}
+
+// offered asks for the first address of the pool, and gives what is offered.
+func offered(t *testing.T, conn *net.UDPConn, hw net.HardwareAddr) string {
+	t.Helper()
+	d, err := dhcpv4.NewDiscovery(hw, dhcpv4.WithBroadcast(true), dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IPv4(10, 1, 0, 100))))
+	must(t, err)
+	o := exchange(t, conn, d)
+	if o == nil {
+		t.Fatal("nothing is offered within 2 s")
+	}
+	return o.YourIPAddr.String()
 }
 
 // boots is what firmware of each sort asks, and is told.

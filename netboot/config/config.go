@@ -97,6 +97,8 @@ type Interface struct {
 	Address netip.Addr
 	// EmptyRA answers IPv6 router solicitations with nothing, which spares iPXE a wait.
 	EmptyRA bool
+	// Probe looks whether somebody else uses an address of a pool before it is offered.
+	Probe bool
 }
 
 // Subnet is the addresses of one wire, ours or one behind a relay agent.

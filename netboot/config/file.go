@@ -40,6 +40,7 @@ type fileInterface struct {
 	Mode    string `json:"mode"`
 	Address string `json:"address"`
 	EmptyRA bool   `json:"empty_ra"`
+	Probe   *bool  `json:"probe"`
 }
 
 type fileSubnet struct {

@@ -164,7 +164,7 @@ func (j *judge) interfaces(in []fileInterface, subnets []Subnet) []Interface {
 	seen := map[string]bool{}
 	for _, f := range in {
 		at := "interfaces." + f.Name
-		i := Interface{Name: f.Name, Mode: Mode(f.Mode), Address: j.addr(at+".address", f.Address), EmptyRA: f.EmptyRA}
+		i := Interface{Name: f.Name, Mode: Mode(f.Mode), Address: j.addr(at+".address", f.Address), EmptyRA: f.EmptyRA, Probe: f.Probe == nil || *f.Probe}
 		if f.Name == "" || len(f.Name) > 15 || !plainWord(f.Name) || strings.Contains(f.Name, "/") {
 			j.addf(at, "%q is no name of an interface", f.Name)
 		}

@@ -53,6 +53,8 @@ type Wire struct {
 	Index   int
 	Mode    config.Mode
 	Address netip.Addr // the server's own
+	// Probe asks who uses an address, before it is offered; nil offers without that.
+	Probe Prober
 }
 
 // Packet is what came in.

@@ -84,7 +84,7 @@ func (h *Handler) reply(ctx context.Context, r *request) *dhcpv4.DHCPv4 {
 	}
 	switch r.m.MessageType() {
 	case dhcpv4.MessageTypeDiscover:
-		return h.discover(r)
+		return h.discover(ctx, r)
 	case dhcpv4.MessageTypeRequest:
 		return h.request(ctx, r)
 	case dhcpv4.MessageTypeInform:

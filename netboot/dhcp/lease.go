@@ -13,9 +13,9 @@ import (
 )
 
 // discover offers an address.
-func (h *Handler) discover(r *request) *dhcpv4.DHCPv4 {
+func (h *Handler) discover(ctx context.Context, r *request) *dhcpv4.DHCPv4 {
 	h.seeDiscover(r)
-	ip, err := h.o.Leases.Offer(r.mac, r.subnet.Prefix, addr(r.m.RequestedIPAddress()))
+	ip, err := h.offer(ctx, r)
 	if err != nil {
 		h.cannot(r, err)
 		return nil

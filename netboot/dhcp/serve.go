@@ -55,9 +55,13 @@ type sockets struct {
 	dhcp *net.UDPConn
 	pxe  *net.UDPConn // nil where addresses are given
 	raw  *raw
+	arp  *arp // nil where no address is looked for
 }
 
 func (s *sockets) close() {
+	if s.arp != nil {
+		s.arp.close()
+	}
 	s.dhcp.Close()
 	if s.pxe != nil {
 		s.pxe.Close()
@@ -86,6 +90,16 @@ func open(ctx context.Context, i config.Interface) (*sockets, error) {
 	if s.dhcp, err = openUDP(ctx, w.Name, ServerPort); err != nil {
 		s.raw.close()
 		return nil, err
+	}
+	if w.Mode == config.DHCP && i.Probe {
+		if s.arp, err = openARP(w.Index); err != nil {
+			s.dhcp.Close()
+			s.raw.close()
+			return nil, fmt.Errorf("interface %s: %w", w.Name, err)
+		}
+		if s.arp != nil {
+			s.wire.Probe = s.arp
+		}
 	}
 	if w.Mode == config.Proxy {
 		if s.pxe, err = openUDP(ctx, w.Name, PXEPort); err != nil {
@@ -150,11 +164,14 @@ func (s *Server) reopen(ctx context.Context) {
 
 // serve answers until a socket fails, and gives why.
 func (s *Server) serve(ctx context.Context, now *sockets) error {
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
 	var all sync.WaitGroup
 	all.Go(func() { failed <- s.answer(ctx, now, now.dhcp, ServerPort) })
 	if now.pxe != nil {
 		all.Go(func() { failed <- s.answer(ctx, now, now.pxe, PXEPort) })
+	}
+	if now.arp != nil {
+		all.Go(func() { failed <- now.arp.read() })
 	}
 	all.Go(func() { failed <- s.overhear(now) })
 	err := <-failed

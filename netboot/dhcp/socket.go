@@ -75,7 +75,19 @@ func openRaw(index int) (*raw, error) {
 
 // prepareRaw lets only what is sent to nodes in, before anything can come.
 func prepareRaw(fd, index int) error {
-	filter, err := bpf.Assemble(toNodes())
+	if err := attach(fd, toNodes()); err != nil {
+		return err
+	}
+	at := &unix.SockaddrLinklayer{Protocol: swap(unix.ETH_P_IP), Ifindex: index}
+	if err := unix.Bind(fd, at); err != nil {
+		return fmt.Errorf("bind a packet socket: %w", err)
+	}
+	return nil
+}
+
+// attach has a socket hear what a filter lets in.
+func attach(fd int, instructions []bpf.Instruction) error {
+	filter, err := bpf.Assemble(instructions)
 	if err != nil {
 		return fmt.Errorf("filter packets: %w", err)
 	}
@@ -85,10 +97,6 @@ func prepareRaw(fd, index int) error {
 	}
 	if err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}); err != nil {
 		return fmt.Errorf("filter packets: %w", err)
-	}
-	at := &unix.SockaddrLinklayer{Protocol: swap(unix.ETH_P_IP), Ifindex: index}
-	if err := unix.Bind(fd, at); err != nil {
-		return fmt.Errorf("bind a packet socket: %w", err)
 	}
 	return nil
 }

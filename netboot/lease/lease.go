@@ -32,6 +32,8 @@ type Lease struct {
 	Offered  bool `json:"-"`
 	Declined bool `json:"-"`
 	Static   bool `json:"-"`
+	// Proven marks an offered address that nobody else seems to use.
+	Proven bool `json:"-"`
 }
 
 // Range is addresses from First to Last.
@@ -92,7 +94,9 @@ func (t *Table) Offer(mac string, subnet netip.Prefix, want netip.Addr) (netip.A
 	if l := t.byMAC[mac]; l != nil && l.IP == ip && l.Expires.After(t.o.Now()) {
 		return ip, nil
 	}
-	t.put(&Lease{MAC: mac, IP: ip, Expires: t.o.Now().Add(offerTime), Offered: true})
+	old := t.byMAC[mac]
+	had := old != nil && old.IP == ip && (!old.Offered || old.Proven) // an address that it had
+	t.put(&Lease{MAC: mac, IP: ip, Expires: t.o.Now().Add(offerTime), Offered: true, Proven: had})
 	return ip, nil
 }
 
@@ -169,6 +173,37 @@ func (t *Table) Decline(_ context.Context, mac string, ip netip.Addr) error {
 	b := t.j.add(gone.line())
 	t.mu.Unlock()
 	return t.j.wait(b)
+}
+
+// Unproven reports whether an address is offered to a node that never had it, and nobody has looked yet whether somebody else uses it.
+func (t *Table) Unproven(mac string, ip netip.Addr) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.byMAC[mac]
+	return l != nil && l.IP == ip && l.Offered && !l.Proven
+}
+
+// Prove notes that somebody has looked, and that the address is free.
+func (t *Table) Prove(mac string, ip netip.Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if l := t.byMAC[mac]; l != nil && l.IP == ip {
+		l.Proven = true
+	}
+}
+
+// Rest takes an address that is offered to a node out of use for a while: somebody else uses it. It is false when the node has taken it
+// already, or is offered another.
+func (t *Table) Rest(mac string, ip netip.Addr) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l := t.byMAC[mac]
+	if l == nil || l.IP != ip || !l.Offered {
+		return false
+	}
+	t.drop(l)
+	t.rest(ip)
+	return true
 }
 
 // rest has an address given to nobody for a while.
