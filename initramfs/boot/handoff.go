@@ -10,6 +10,7 @@ import (
 	"github.com/windlass-hpc/windlass/initramfs/boot/journal"
 	"github.com/windlass-hpc/windlass/initramfs/boot/root"
 	"github.com/windlass-hpc/windlass/initramfs/cmdline"
+	"github.com/windlass-hpc/windlass/initramfs/kmod"
 	"github.com/windlass-hpc/windlass/internal/bootstage"
 	"github.com/windlass-hpc/windlass/internal/rundir"
 	"github.com/windlass-hpc/windlass/swagger/models"
@@ -47,6 +48,7 @@ func (n *node) switchRoot(h *journal.Stage, m *models.Mount) error {
 	if err != nil {
 		return err
 	}
+	n.loadForSystemd()
 	h.Done("switch_root to %s of the image; the daemon ends", next.Program)
 	n.flush()
 	n.stopDaemon()
@@ -60,6 +62,14 @@ func (n *node) switchRoot(h *journal.Stage, m *models.Mount) error {
 	n.j.Say(bootstage.Handoff, "%v: the node starts anew", err)
 	n.finish(Reboot)
 	return err
+}
+
+// loadForSystemd loads what systemd asks for before there is anything that could load it, and which an image without modules of this kernel does not
+// have: its automounts. Without it those fail and all else works.
+func (n *node) loadForSystemd() {
+	if l, err := kmod.OpenLoader("/", kmod.CommandLine(n.line)); err == nil && l.Has("autofs4") {
+		_ = l.Load(context.Background(), "autofs4")
+	}
 }
 
 // kexec starts the image's own kernel, with the command line of this one.
