@@ -3,7 +3,6 @@ package boot
 import (
 	"strings"
 
-	"github.com/windlass-hpc/windlass/chunkfs/control"
 	"github.com/windlass-hpc/windlass/initramfs/boot/root"
 	"github.com/windlass-hpc/windlass/initramfs/cmdline"
 	"github.com/windlass-hpc/windlass/internal/fault"
@@ -53,11 +52,14 @@ func without(env []string, name string) (rest []string) {
 	return rest
 }
 
+// servesRoot in the environment of a daemon says that what it starts to serve an image goes on as the server of the root; chunkfs/control reads it.
+const servesRoot = "WINDLASS_SERVES_ROOT"
+
 // daemonEnvironment is that of the daemon. What it starts to serve an image goes on when the image has become the root.
 func (n *node) daemonEnvironment() []string {
 	env := environment()
 	if n.opts.Handoff == cmdline.HandoffSwitchRoot {
-		env = append(env, control.SparedEnv+"=yes")
+		env = append(env, servesRoot+"=yes")
 	}
 	return env
 }
