@@ -10,6 +10,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/dhcpv6/nclient6"
+	"github.com/insomniacslk/dhcp/iana"
 	"github.com/vishvananda/netlink"
 
 	"github.com/windlass-hpc/windlass/initramfs/cmdline"
@@ -82,7 +83,9 @@ func (d *device) solicit(ctx context.Context) (*dhcpv6.Message, error) {
 	}
 	defer c.Close()
 	wishes := dhcpv6.WithRequestedOptions(dhcpv6.OptionDNSRecursiveNameServer, dhcpv6.OptionDomainSearchList, dhcpv6.OptionNTPServer)
-	adv, err := c.Solicit(ctx, wishes)
+	// Without the time, which the library puts in: the server is to know the node again after a reboot (RFC 8415, 11).
+	who := dhcpv6.WithClientID(&dhcpv6.DUIDLL{HWType: iana.HWTypeEthernet, LinkLayerAddr: d.mac})
+	adv, err := c.Solicit(ctx, wishes, who)
 	if err != nil {
 		return nil, err
 	}
@@ -105,15 +108,16 @@ func address6(m *dhcpv6.Message) (netip.Prefix, time.Duration, error) {
 	if !ok || !usable(ip) || ip.IsLinkLocalUnicast() {
 		return netip.Prefix{}, 0, fmt.Errorf("the server gives %s, which is no address of a node", a.IPv6Addr)
 	}
-	renew := ia.T1
-	if renew <= 0 {
-		renew = a.PreferredLifetime / 2
+	life := a.PreferredLifetime
+	if life <= 0 {
+		life = a.ValidLifetime
 	}
-	return netip.PrefixFrom(ip, 128), max(renew, time.Second), nil // routers say what else is on the link
+	return netip.PrefixFrom(ip, 128), renewal(ia.T1, life), nil // routers say what else is on the link
 }
 
 // keep6 sets what the answer says and renews it until that fails for good.
 func (d *device) keep6(ctx context.Context, reply *dhcpv6.Message) {
+	var has netip.Prefix
 	for failures := 0; ; {
 		p, renew, err := address6(reply)
 		if err != nil {
@@ -121,6 +125,11 @@ func (d *device) keep6(ctx context.Context, reply *dhcpv6.Message) {
 		}
 		if failures == 0 {
 			d.apply6(p, reply)
+			if has.IsValid() && has != p {
+				d.say("the DHCPv6 server gives %s in place of %s", p, has)
+				d.tell(d.dropAddress(has))
+			}
+			has = p
 		}
 		if !sleep(ctx, renew>>min(failures, 6)) {
 			return

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,8 +66,9 @@ func TestAnAddressFromARouter(t *testing.T) {
 }
 
 // serve6 answers DHCPv6.
-func (f *far) serve6(t *testing.T, dev, address string) <-chan dhcpv6.MessageType {
+func (f *far) serve6(t *testing.T, dev string, addresses ...string) <-chan dhcpv6.MessageType {
 	t.Helper()
+	var renewed atomic.Int32 // the last address is given from then on
 	asked := make(chan dhcpv6.MessageType, 100)
 	id := dhcpv6.WithServerID(&dhcpv6.DUIDLL{HWType: 1, LinkLayerAddr: net.HardwareAddr{2, 0, 0, 0, 0, 1}})
 	var srv *server6.Server
@@ -77,7 +79,14 @@ func (f *far) serve6(t *testing.T, dev, address string) <-chan dhcpv6.MessageTyp
 			if !ok || msg.Options.OneIANA() == nil {
 				return
 			}
+			if _, ok := msg.Options.ClientID().(*dhcpv6.DUIDLL); !ok {
+				t.Errorf("the server would not know the node again by %s", msg.Options.ClientID())
+			}
 			asked <- msg.Type()
+			if msg.Type() == dhcpv6.MessageTypeRenew {
+				renewed.Add(1)
+			}
+			address := addresses[min(int(renewed.Load()), len(addresses)-1)]
 			lease := []dhcpv6.Modifier{id, dhcpv6.WithIAID(msg.Options.OneIANA().IaId), dhcpv6.WithDNS(net.ParseIP("fd21::53")), dhcpv6.WithIANA(dhcpv6.OptIAAddress{
 				IPv6Addr: net.ParseIP(address), PreferredLifetime: 2 * time.Second, ValidLifetime: time.Hour})}
 			reply := dhcpv6.NewReplyFromMessage
@@ -123,6 +132,34 @@ func TestDHCPv6(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// An address that the server does not give any more is not the node's, RFC 8415, 18.2.10.1.
+func TestDHCPv6GivesAnother(t *testing.T) {
+	f := newFar(t)
+	f.wire(t, "eth22")
+	f.announce(t, "feth22", "")
+	f.serve6(t, "feth22", "fd22::9", "fd22::10")
+	n, said, _ := start(t, "windlass.net=eth22,dhcp6")
+	settings(t, n)
+	within(t, "it has the new one alone", func() bool { return has("eth22", "fd22::10/128") && !has("eth22", "fd22::9/128") })
+	if !strings.Contains(said.text(), "gives fd22::10/128 in place of fd22::9/128") {
+		t.Errorf("said %q", said.text())
+	}
+}
+
+func TestWhenDHCPv6IsRenewed(t *testing.T) {
+	for _, c := range []struct{ t1, preferred, valid, want time.Duration }{
+		{0, 4 * time.Hour, 8 * time.Hour, 2 * time.Hour}, {time.Hour, 4 * time.Hour, 8 * time.Hour, time.Hour},
+		{(1<<32 - 1) * time.Second, 4 * time.Hour, 8 * time.Hour, 2 * time.Hour}, {0, 0, 8 * time.Hour, 4 * time.Hour},
+	} {
+		m, err := dhcpv6.NewMessage(dhcpv6.WithIANA(dhcpv6.OptIAAddress{IPv6Addr: net.ParseIP("fd22::9"), PreferredLifetime: c.preferred, ValidLifetime: c.valid}))
+		must(t, err)
+		m.Options.OneIANA().T1 = c.t1
+		if _, got, err := address6(m); err != nil || got < c.want/10*9 || got > c.want/10*11 {
+			t.Errorf("%+v: renewed after %s, %v", c, got, err)
+		}
 	}
 }
 
