@@ -452,3 +452,50 @@ func TestWhatIsMissingAtTheStartIsTold(t *testing.T) {
 		s.log.wait(t, want...)
 	}
 }
+
+// What is no request, or too large for one, by DHCP and by TFTP: a line tells of it, it is counted, and service goes on.
+func TestHostilePacketsAreToldAndServiceGoesOn(t *testing.T) {
+	b := newBench(t)
+	s := b.serve(t, b.site(t, "dhcp", "10.1.0.100-10.1.0.120", ""))
+	x := b.node(t, "x", "52:54:00:00:00:99")
+	x.address(t, "10.1.0.77")
+	valid, err := dhcpv4.NewDiscovery(x.hw)
+	must(t, err)
+	large, err := dhcpv4.NewDiscovery(x.hw, dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionClientIdentifier, bytes.Repeat([]byte{1}, 900))))
+	must(t, err)
+	dhcp := map[string][]byte{
+		"malformed":   valid.ToBytes()[:200],
+		"oversized":   large.ToBytes(),
+		"no-request":  append([]byte{2}, valid.ToBytes()[1:]...),
+		"no-ethernet": append([]byte{1, 99}, valid.ToBytes()[2:]...),
+		"no-type":     append(append([]byte(nil), valid.ToBytes()[:240]...), 255),
+	}
+	conn := x.port68(t)
+	to := func(port int, p []byte) {
+		t.Helper()
+		_, err := conn.WriteTo(p, &net.UDPAddr{IP: net.ParseIP(serverAddr), Port: port})
+		must(t, err)
+	}
+	for range 20 {
+		for _, p := range dhcp {
+			to(67, p)
+		}
+		for _, p := range []string{"", "\x00", "\x00\x01", "\x00\x01x", "\x00\x01base.img\x00octet\x00blksize\x00" + strings.Repeat("9", 1300) + "\x00", "\x00\x07\xff\xff", "\x00\x01../secret\x00octet\x00",
+			"\x00\x01base.img\x00mail\x00"} {
+			to(69, []byte(p))
+		}
+	}
+	to(67, bytes.Repeat([]byte{255}, 1472))
+	for reason := range dhcp {
+		s.log.wait(t, "level=warning", "reason="+reason)
+	}
+	s.log.wait(t, "level=warning", "TFTP: not sent", "is refused")
+	metrics := x.run(t, "curl", "-sf", "http://10.1.0.1:8080/metrics")
+	for reason := range dhcp {
+		if !strings.Contains(metrics, `windlass_netboot_dhcp_dropped_total{interface="br0",reason="`+reason+`"} 2`) { // 20 or 21
+			t.Errorf("the metrics do not tell of %s", reason)
+		}
+	}
+	n1 := b.booted(t, "n1", "52:54:00:00:00:01", "10.1.0.11")
+	n1.run(t, "busybox", "tftp", "-g", "-r", "base.img", "-l", filepath.Join(b.dir, "got"), "10.1.0.1")
+}
