@@ -10,8 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// metric makes routes of several devices differ; the device that was found first is preferred.
+// metric is that of the device that the node booted from. Of others the one that was found first is preferred.
 const metric = 100
+
+func (d *device) metric() int {
+	if d.boots() {
+		return metric
+	}
+	return metric + d.index
+}
 
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
@@ -56,7 +63,7 @@ func (d *device) dropRoute(to netip.Prefix, via netip.Addr) error {
 }
 
 func (d *device) route(to netip.Prefix, via netip.Addr) *netlink.Route {
-	r := &netlink.Route{LinkIndex: d.index, Priority: metric + d.index, Protocol: unix.RTPROT_DHCP}
+	r := &netlink.Route{LinkIndex: d.index, Priority: d.metric(), Protocol: unix.RTPROT_DHCP}
 	if to.IsValid() {
 		r.Dst = ipNet(to)
 	} else if via.Is6() {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ type device struct {
 
 	mu     sync.Mutex
 	up     bool
+	boot   bool          // it leads to where the node booted from
 	change chan struct{} // closed at the next change of what is below
 	local  bool          // it has a link-local IPv6 address that can be used
 	global netip.Prefix  // an IPv6 address that a router gave
@@ -116,8 +118,9 @@ func (d *device) addressed(u netlink.AddrUpdate) {
 func (d *device) run(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	boot := slices.Contains(d.net.bootDevices(), d.name)
 	d.mu.Lock()
-	d.stop = cancel
+	d.stop, d.boot = cancel, boot
 	d.mu.Unlock()
 	d.prepare()
 	if err := netlink.LinkSetUp(d.link); err != nil {
@@ -127,8 +130,10 @@ func (d *device) run(ctx context.Context) {
 	if !d.wait(ctx, func() bool { return d.up }) {
 		return
 	}
+	boot = slices.Contains(d.net.bootDevices(), d.name)
 	if l, err := netlink.LinkByIndex(d.index); err == nil { // a bond takes the address of its first device
 		d.mu.Lock()
+		d.boot = boot
 		d.link, d.mac = l, l.Attrs().HardwareAddr
 		d.mu.Unlock()
 	}
@@ -162,7 +167,11 @@ func (d *device) prepare() {
 	case cmdline.DHCP, cmdline.Static, cmdline.None:
 		accept = "0"
 	}
-	for name, value := range map[string]string{"accept_ra": accept, "autoconf": accept} {
+	values := map[string]string{"accept_ra": accept, "autoconf": accept}
+	if d.boots() {
+		values["ra_defrtr_metric"] = strconv.Itoa(metric)
+	}
+	for name, value := range values {
 		_ = os.WriteFile(fmt.Sprintf("/proc/sys/net/ipv6/conf/%s/%s", d.name, name), []byte(value), 0) // a kernel without IPv6 has none
 	}
 }

@@ -25,7 +25,7 @@ func (n *Network) add(d *device, source string, s Settings, e enough) {
 	n.mu.Lock()
 	old, had := n.known[key]
 	if !had {
-		n.order = append(n.order, key)
+		n.place(key, d)
 	}
 	n.known[key] = s
 	err := n.writeResolv()
@@ -36,12 +36,39 @@ func (n *Network) add(d *device, source string, s Settings, e enough) {
 	if !had || old.Address != s.Address {
 		d.say("%s from %s", s.Address, s.From)
 	}
-	switch e {
-	case atOnce:
-		n.goOn(key)
-	case later:
-		time.AfterFunc(n.cfg.Timing.IPv4, func() { n.goOn(key) })
+	wait := time.Duration(0)
+	if e == later {
+		wait = n.cfg.Timing.IPv4
 	}
+	if e != never && !n.goesOn() {
+		if better := d.waitsFor(); better != "" {
+			wait = max(wait, n.cfg.Timing.Boot)
+			d.say("%s, which the node booted from, is waited for, %.0f s at most", better, wait.Seconds())
+		}
+	}
+	switch {
+	case e == never:
+	case wait == 0:
+		n.goOn(key)
+	default:
+		time.AfterFunc(wait, func() { n.goOn(key) })
+	}
+}
+
+// place adds a key to the order: what is known by the device that the node booted from comes first. It is called with the lock held.
+func (n *Network) place(key string, d *device) {
+	if !d.boots() {
+		n.order = append(n.order, key)
+		return
+	}
+	n.order = slices.Insert(n.order, n.booted, key)
+	n.booted++
+}
+
+func (n *Network) goesOn() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.first != ""
 }
 
 // laterIf says that an address may be followed by a better one.
@@ -73,7 +100,7 @@ func (n *Network) announced(index int, dns []netip.Addr, search []string) {
 	key := d.name + " announced"
 	s, had := n.known[key]
 	if !had {
-		n.order = append(n.order, key)
+		n.place(key, d)
 	}
 	if dns = onLink(servers(dns), d.name); len(dns) > 0 {
 		s.DNS = dns

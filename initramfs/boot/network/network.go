@@ -39,12 +39,13 @@ type Timing struct {
 	IPv4    time.Duration // for an IPv4 address when there is one of IPv6 already
 	Router  time.Duration // for a router that gives addresses, before a DHCPv6 server is asked
 	Probe   time.Duration // for who else has an address that a DHCP server gave
+	Boot    time.Duration // for the device that the node booted from, when another one has an address
 	Silence time.Duration // before it is told that no device has a link
 }
 
 func (t Timing) withDefaults() Timing {
 	for to, d := range map[*time.Duration]time.Duration{&t.Answer: 2 * time.Second, &t.Pause: time.Second, &t.Longest: 30 * time.Second,
-		&t.IPv4: 5 * time.Second, &t.Router: 2 * time.Second, &t.Probe: 2 * time.Second, &t.Silence: 10 * time.Second} {
+		&t.IPv4: 5 * time.Second, &t.Router: 2 * time.Second, &t.Probe: 2 * time.Second, &t.Boot: 10 * time.Second, &t.Silence: 10 * time.Second} {
 		if *to <= 0 {
 			*to = d
 		}
@@ -74,7 +75,8 @@ type Network struct {
 	devices map[int]*device // by index
 	missing []cmdline.Link  // VLANs and bonds to be made
 	known   map[string]Settings
-	order   []string // keys of known as they came
+	order   []string // keys of known as they came, those of the device that the node booted from first
+	booted  int      // how many these are
 	ready   chan struct{}
 	first   string // key of the one to go on with
 	resolv  string // what the file of the resolver says

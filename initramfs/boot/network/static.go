@@ -2,7 +2,6 @@ package network
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/windlass-hpc/windlass/initramfs/cmdline"
 )
@@ -24,7 +23,7 @@ func (d *device) static() {
 	s := d.settings(d.spec.Addresses[0])
 	s.From = "the command line"
 	e := atOnce
-	if len(d.spec.Gateways) == 0 && slices.ContainsFunc(d.net.cfg.Links, leads) {
+	if !d.net.leads(d.spec) {
 		e = never
 	}
 	d.net.add(d, "static", s, e)
