@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"hash/maphash"
 	"io"
 	"time"
 
@@ -22,12 +23,22 @@ const progressEvery = 200 * time.Millisecond
 
 // tally is what has come so far. The part that makes the connections reads it to go on at the right place.
 type tally struct {
-	sum   hash.Hash // SHA-256 of all that was delivered
+	fresh func() hash.Hash // gives one more, of the same kind
+	sum   hash.Hash        // of all that was delivered
 	done  int64
 	total int64 // -1: the server does not say
 }
 
-func newTally() *tally { return &tally{sum: sha256.New(), total: -1} }
+// newTally sums by SHA-256; loose, by something that is many times faster where processors have no instructions for SHA, and good for nothing
+// but to tell apart what an honest server sends twice.
+func newTally(loose bool) *tally {
+	fresh := sha256.New
+	if loose {
+		seed := maphash.MakeSeed()
+		fresh = func() hash.Hash { h := new(maphash.Hash); h.SetSeed(seed); return h }
+	}
+	return &tally{fresh: fresh, sum: fresh(), total: -1}
+}
 
 // Body is a file while it is read. It is used by one goroutine.
 type Body struct {
@@ -81,10 +92,16 @@ func (b *Body) Total() int64 { return b.tally.total }
 func (b *Body) Close() error { return b.from.Close() }
 
 // Verify reads to the end what has not been read and compares the digest of the whole, "sha256:" and 64 hex digits, with want. An empty
-// want is not compared. A difference is of kind Corrupt and names both.
+// want is not compared. A difference is of kind Corrupt and names both. With Options.Loose there is no digest: a want is refused.
 func (b *Body) Verify(want string) error {
 	if _, err := io.Copy(io.Discard, b); err != nil {
 		return err
+	}
+	if b.opts.Loose {
+		if want != "" {
+			return fault.New(fault.Internal, "%s was read without a digest, and cannot be compared with %s", b.src, want)
+		}
+		return nil
 	}
 	got := "sha256:" + hex.EncodeToString(b.tally.sum.Sum(nil))
 	if want == "" || want == got {

@@ -110,6 +110,8 @@ type Options struct {
 	// Sealed says that the caller checks a digest at the end. Then a broken download goes on where it stopped also when the server
 	// gives nothing by which a changed file would be noticed.
 	Sealed bool
+	// Loose says that nobody will ask for the digest, so it need not be computed: SHA-256 is slower than a network on many processors.
+	Loose bool
 	// Progress is told at most five times a second, and at the end, how many bytes have come, of how many (0: not known). It is
 	// called by the goroutine that reads.
 	Progress func(done, total int64)
@@ -118,7 +120,7 @@ type Options struct {
 // Open begins to read src. The first connection has been made and the answer's header looked at when it returns. Errors have a kind:
 // NotFound, TooLarge, Invalid for a file of this node that is not a regular one, Backend for a server that does not do its part.
 func (c *Client) Open(ctx context.Context, src *Source, o Options) (*Body, error) {
-	b := &Body{ctx: ctx, src: src, opts: o, tally: newTally()}
+	b := &Body{ctx: ctx, src: src, opts: o, tally: newTally(o.Loose)}
 	var err error
 	if src.IsFile() {
 		b.from, err = openFile(src, b.tally)

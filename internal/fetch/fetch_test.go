@@ -115,6 +115,7 @@ func TestResume(t *testing.T) {
 		etag       string
 		ranges     bool
 		sealed     bool
+		loose      bool
 		wantRanges bool
 		firstCut   bool // only the first connection breaks
 	}{
@@ -123,6 +124,7 @@ func TestResume(t *testing.T) {
 		"without and no digest: from 0":     {ranges: true, firstCut: true},
 		"a weak ETag is not used":           {etag: `W/"one"`, ranges: true, firstCut: true},
 		"the server ignores the range":      {etag: `"one"`, wantRanges: true, firstCut: true},
+		"the same, without a digest":        {etag: `"one"`, loose: true, wantRanges: true, firstCut: true},
 		"it ignores the range, digest only": {sealed: true, wantRanges: true, firstCut: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -135,7 +137,11 @@ func TestResume(t *testing.T) {
 				}
 			}
 			s := serve(t, c.ServeHTTP)
-			got, err := read(t.Context(), t, client(), s.URL+"/image", fetch.Options{Sealed: tc.sealed}, digest(data))
+			want := digest(data)
+			if tc.loose {
+				want = ""
+			}
+			got, err := read(t.Context(), t, client(), s.URL+"/image", fetch.Options{Sealed: tc.sealed, Loose: tc.loose}, want)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -149,6 +155,18 @@ func TestResume(t *testing.T) {
 	}
 }
 
+// TestLoose holds that what was read without a digest never passes for what has one.
+func TestLoose(t *testing.T) {
+	data := content(100_000)
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) })
+	if _, err := read(t.Context(), t, client(), s.URL, fetch.Options{Loose: true}, digest(data)); !fault.Is(err, fault.Internal) {
+		t.Errorf("%v", err)
+	}
+	if got, err := read(t.Context(), t, client(), s.URL, fetch.Options{Loose: true}, ""); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
 func TestChangedMeanwhile(t *testing.T) {
 	for name, change := range map[string]func(*cutter){
 		"another ETag":             func(c *cutter) { c.etag = `"two"` },
@@ -156,20 +174,22 @@ func TestChangedMeanwhile(t *testing.T) {
 		"other bytes, no ETag":     func(c *cutter) { c.etag, c.data = "", bytes.Repeat([]byte("x"), 2_000_000) },
 		"shorter than what we had": func(c *cutter) { c.etag, c.data, c.ranges = "", c.data[:1000], true },
 	} {
-		t.Run(name, func(t *testing.T) {
-			c := &cutter{data: content(2_000_000), cut: 600_000, etag: `"one"`}
-			c.on = func(n int) {
-				if n == 2 {
-					c.cut = 0
-					change(c)
+		for _, loose := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, loose %v", name, loose), func(t *testing.T) {
+				c := &cutter{data: content(2_000_000), cut: 600_000, etag: `"one"`}
+				c.on = func(n int) {
+					if n == 2 {
+						c.cut = 0
+						change(c)
+					}
 				}
-			}
-			s := serve(t, c.ServeHTTP)
-			_, err := read(t.Context(), t, client(), s.URL, fetch.Options{}, "")
-			if !errors.Is(err, fetch.ErrChanged) {
-				t.Fatalf("got %v, want ErrChanged", err)
-			}
-		})
+				s := serve(t, c.ServeHTTP)
+				_, err := read(t.Context(), t, client(), s.URL, fetch.Options{Loose: loose}, "")
+				if !errors.Is(err, fetch.ErrChanged) {
+					t.Fatalf("got %v, want ErrChanged", err)
+				}
+			})
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package fetch
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -179,7 +178,7 @@ func (w *web) skip(c *conn) error {
 	if l := c.resp.ContentLength; l >= 0 && w.tally.total >= 0 && l != w.tally.total {
 		return changed(w.src, fmt.Sprintf("it had %d bytes and now has %d", w.tally.total, l))
 	}
-	sum := sha256.New()
+	sum := w.tally.fresh()
 	n, err := io.CopyN(sum, readerFunc(c.read), w.tally.done)
 	if err != nil {
 		if errors.Is(err, io.EOF) && c.resp.ContentLength < 0 {

@@ -24,7 +24,7 @@ func (d *Driver) open(ctx context.Context, p plan) (*file, error) {
 	f := &file{report: &progress{}}
 	err := step.Do(ctx, "uri.connect", func(ctx context.Context) error {
 		var err error
-		f.body, err = d.client.Open(ctx, p.src, fetch.Options{Limit: workLimit(p.size), Sealed: p.digest != "", Progress: f.report.tell})
+		f.body, err = d.client.Open(ctx, p.src, fetch.Options{Limit: workLimit(p.size), Sealed: p.digest != "", Loose: p.digest == "", Progress: f.report.tell})
 		if err != nil {
 			return tooLarge(err, p)
 		}
