@@ -4,6 +4,7 @@ import (
 	"hash/fnv"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 func (t *Table) pool(subnet netip.Prefix) (Pool, bool) {
@@ -22,8 +23,8 @@ func (t *Table) choose(mac string, p Pool, want netip.Addr) (netip.Addr, bool) {
 	if want.IsValid() && t.free(mac, p, want) && t.byIP[want] == nil {
 		return want, true
 	}
-	size := p.size()
-	if size == 0 {
+	size, now := p.size(), t.o.Now()
+	if size == 0 || now.Before(t.dry[p.Subnet]) {
 		return netip.Addr{}, false
 	}
 	// the first try depends on the MAC, so that nodes keep their addresses also when what is on disk is lost
@@ -42,9 +43,21 @@ func (t *Table) choose(mac string, p Pool, want netip.Addr) (netip.Addr, bool) {
 		}
 	}
 	if oldest == nil {
+		t.dry[p.Subnet] = t.firstEnd(p, now)
 		return netip.Addr{}, false
 	}
 	return oldest.IP, true
+}
+
+// firstEnd is when the first lease of a dry pool ends. Who asks until then is not to cost a look at each address.
+func (t *Table) firstEnd(p Pool, now time.Time) time.Time {
+	first := now.Add(offerTime)
+	for ip, l := range t.byIP {
+		if p.contains(ip) && l.Expires.After(now) && l.Expires.Before(first) {
+			first = l.Expires
+		}
+	}
+	return first
 }
 
 // free reports whether a node can be given an address of a pool.
@@ -58,16 +71,20 @@ func (t *Table) free(mac string, p Pool, ip netip.Addr) bool {
 
 // put makes l the lease of its node and of its address.
 func (t *Table) put(l *Lease) {
-	if old := t.byMAC[l.MAC]; old != nil {
+	if old := t.byMAC[l.MAC]; old != nil && old.IP != l.IP {
 		t.drop(old)
 	}
-	if old := t.byIP[l.IP]; old != nil {
+	if old := t.byIP[l.IP]; old != nil && old.MAC != l.MAC {
 		t.drop(old)
+	}
+	if now := t.o.Now(); !l.Expires.After(now) {
+		clear(t.dry) // given back
 	}
 	t.byMAC[l.MAC], t.byIP[l.IP] = l, l
 }
 
 func (t *Table) drop(l *Lease) {
+	clear(t.dry)
 	if t.byMAC[l.MAC] == l {
 		delete(t.byMAC, l.MAC)
 	}

@@ -155,6 +155,20 @@ func (j *journal) rewrite() error {
 	return b.err
 }
 
+// goOn opens the file that an earlier server wrote, whose first size bytes are whole lines.
+func (j *journal) goOn(size int64) error {
+	f, err := os.OpenFile(j.path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := f.Truncate(size); err != nil {
+		f.Close()
+		return err
+	}
+	j.f, j.size, j.limit = f, size, minLines
+	return nil
+}
+
 // replace writes a new file, syncs it and gives it the name; the directory is not synced yet.
 func (j *journal) replace(data []byte) (*os.File, error) {
 	tmp := j.path + durable.TempSuffix

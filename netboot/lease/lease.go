@@ -34,6 +34,10 @@ type Lease struct {
 	Static   bool `json:"-"`
 	// Proven marks an offered address that nobody else seems to use.
 	Proven bool `json:"-"`
+
+	// until is what is on disk as Expires, which is later: a lease that is renewed soon need not be written again. synced says that it is there.
+	until  time.Time
+	synced bool
 }
 
 // Range is addresses from First to Last.
@@ -68,7 +72,8 @@ type Table struct {
 	mu    sync.Mutex
 	byMAC map[string]*Lease
 	byIP  map[netip.Addr]*Lease
-	fixed map[netip.Addr]string // MAC of whose it is for good; "" is nobody's
+	fixed map[netip.Addr]string      // MAC of whose it is for good; "" is nobody's
+	dry   map[netip.Prefix]time.Time // until when no address is left, unless one is given back
 	j     *journal
 }
 
@@ -105,6 +110,7 @@ func (t *Table) Offer(mac string, subnet netip.Prefix, want netip.Addr) (netip.A
 func (t *Table) Commit(_ context.Context, mac string, subnet netip.Prefix, ip netip.Addr, d time.Duration) error {
 	t.mu.Lock()
 	l := &Lease{MAC: mac, IP: ip, Expires: t.o.Now().Add(d).UTC()}
+	l.until = l.Expires.Add(d / 8)
 	if own, ok := t.o.Static[mac]; ok {
 		defer t.mu.Unlock()
 		if own != ip || !subnet.Contains(ip) {
@@ -118,6 +124,12 @@ func (t *Table) Commit(_ context.Context, mac string, subnet netip.Prefix, ip ne
 		t.mu.Unlock()
 		return ErrTaken
 	}
+	// firmware, iPXE and the system on a node ask one after the other
+	if old := t.byMAC[mac]; old != nil && old.IP == ip && old.synced && !old.until.Before(l.Expires) {
+		old.Expires = l.Expires
+		t.mu.Unlock()
+		return nil
+	}
 	return t.keep(l, l.line())
 }
 
@@ -129,11 +141,12 @@ func (t *Table) keep(l *Lease, line []byte) error {
 	b := t.j.add(line)
 	t.mu.Unlock()
 	err := t.j.wait(b)
-	if err == nil {
-		return nil
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if err == nil {
+		l.synced = true
+		return nil
+	}
 	if t.byMAC[l.MAC] == l {
 		t.drop(l)
 		if old != nil && t.byIP[old.IP] == nil {
@@ -154,9 +167,9 @@ func (t *Table) Release(_ context.Context, mac string, ip netip.Addr) error {
 		t.mu.Unlock()
 		return nil
 	}
-	ended := *l
-	ended.Expires = t.o.Now().UTC()
-	return t.keep(&ended, ended.line())
+	now := t.o.Now().UTC()
+	ended := &Lease{MAC: mac, IP: ip, Expires: now, until: now}
+	return t.keep(ended, ended.line())
 }
 
 // Decline takes an address out of use for a while: the node that was to have it found that somebody else uses it.

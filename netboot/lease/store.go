@@ -26,7 +26,7 @@ func Open(o Options) (*Table, []error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	t := &Table{o: o, byMAC: map[string]*Lease{}, byIP: map[netip.Addr]*Lease{}, fixed: map[netip.Addr]string{}}
+	t := &Table{o: o, byMAC: map[string]*Lease{}, byIP: map[netip.Addr]*Lease{}, fixed: map[netip.Addr]string{}, dry: map[netip.Prefix]time.Time{}}
 	for _, ip := range o.Reserved {
 		t.fixed[ip] = ""
 	}
@@ -38,9 +38,12 @@ func Open(o Options) (*Table, []error) {
 		return nil, []error{fmt.Errorf("keep leases: %w", err)}
 	}
 	t.j.all = t.lines
-	errs, err := t.read()
+	errs, whole, err := t.read()
 	if err == nil {
 		err = t.j.rewrite() // what is written next must not be the first to find that nothing can be
+	}
+	if err != nil && t.j.f == nil && t.j.goOn(whole) == nil { // a full disk: listed nodes need none
+		errs, err = append(errs, fmt.Errorf("leases can be read, but not be written: %w", err)), nil
 	}
 	if err != nil {
 		return nil, append(errs, fmt.Errorf("keep leases: %w", errors.Join(err, t.j.close())))
@@ -52,20 +55,20 @@ func Open(o Options) (*Table, []error) {
 func (t *Table) Close() error { return t.j.close() }
 
 // read takes over what an earlier server wrote. The last line may be half of one, of which no node was told.
-func (t *Table) read() (damage []error, err error) {
+func (t *Table) read() (damage []error, size int64, err error) {
 	st, err := os.Stat(t.j.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, 0, nil
 	}
 	if err == nil && (!st.Mode().IsRegular() || st.Size() > maxFile) {
 		err = fmt.Errorf("%s is no file of leases", t.j.path)
 	}
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	data, err := os.ReadFile(t.j.path)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	whole := data[:bytes.LastIndexByte(data, '\n')+1]
 	bad := 0
@@ -80,7 +83,7 @@ func (t *Table) read() (damage []error, err error) {
 	if bad > maxDamage {
 		damage = append(damage, fmt.Errorf("%s: %d lines are damaged in all", t.j.path, bad))
 	}
-	return damage, nil
+	return damage, int64(len(whole)), nil
 }
 
 // parseLease reads a line.
@@ -93,6 +96,8 @@ func parseLease(line []byte) (*Lease, error) {
 	if err != nil || mac.String() != l.MAC || !l.IP.Is4() {
 		return nil, fmt.Errorf("%.60q is the lease of nobody", line)
 	}
+	l.until = l.Expires
+	l.synced = true
 	return &l, nil
 }
 
@@ -127,7 +132,12 @@ func (t *Table) lines(gathered func()) [][]byte {
 func (l *Lease) kept() bool { return !l.Offered && !l.Declined && !l.Static }
 
 func (l *Lease) line() []byte {
-	line, err := json.Marshal(l)
+	line, err := json.Marshal(struct {
+		MAC     string     `json:"mac"`
+		IP      netip.Addr `json:"ip"`
+		Expires time.Time  `json:"expires"`
+		Gone    bool       `json:"gone,omitempty"`
+	}{l.MAC, l.IP, l.until, l.Gone})
 	if err != nil {
 		panic(err) // texts, a time of this century and a bool
 	}

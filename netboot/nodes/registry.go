@@ -52,7 +52,8 @@ func (r *Registry) See(s Seen) (mac, name string, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now().UTC()
-	if mac, name, ok = r.see(s, now); ok {
+	// that a node goes on reading is not worth a line: when it was killed, a server has lost how much
+	if mac, name, ok = r.see(s, now); ok && (s.Source != HTTP || s.Stage != "" || s.Error != "") {
 		r.remember(s, now)
 	}
 	return mac, name, ok

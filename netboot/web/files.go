@@ -24,8 +24,6 @@ func (s *Server) files(tree *publish.Tree, prefix string) func(http.ResponseWrit
 			return err
 		}
 		defer f.Close()
-		// an error means a writer without deadlines, which is a test's
-		_ = http.NewResponseController(w).SetWriteDeadline(s.o.Now().Add(slack + time.Duration(st.Size()/slowest)*time.Second))
 		w.Header().Set("Content-Type", "application/octet-stream")
 		w.Header().Set("ETag", fmt.Sprintf(`"%x-%x"`, st.Size(), st.ModTime().UnixNano()))
 		http.ServeContent(w, r, "", st.ModTime(), f)
@@ -86,6 +84,7 @@ func (s *Server) stageOf(r *http.Request, prefix, name string) bootstage.Stage {
 // counter knows what was answered.
 type counter struct {
 	http.ResponseWriter
+	now    func() time.Time
 	status int
 	bytes  int64
 }
@@ -115,14 +114,32 @@ func (c *counter) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// piece is what has to be read within slack: who reads more slowly is cut off. That is some 70 KB a second.
+const piece = 4 << 20
+
 // ReadFrom implements io.ReaderFrom, so that the kernel copies files.
 func (c *counter) ReadFrom(r io.Reader) (int64, error) {
 	if c.status == 0 {
 		c.status = http.StatusOK
 	}
-	n, err := io.Copy(c.ResponseWriter, r)
-	c.bytes += n
-	return n, err
+	whole, ok := r.(*io.LimitedReader) // as http.ServeContent has it; the kernel takes a file in just one of these
+	if !ok {
+		n, err := io.Copy(c.ResponseWriter, r)
+		c.bytes += n
+		return n, err
+	}
+	var all int64
+	for whole.N > 0 {
+		// an error means a writer without deadlines, which is a test's
+		_ = http.NewResponseController(c.ResponseWriter).SetWriteDeadline(c.now().Add(slack))
+		part := &io.LimitedReader{R: whole.R, N: min(whole.N, piece)}
+		n, err := io.Copy(c.ResponseWriter, part)
+		all, whole.N, c.bytes = all+n, whole.N-n, c.bytes+n
+		if err != nil || n == 0 {
+			return all, err
+		}
+	}
+	return all, nil
 }
 
 // Unwrap is for http.ResponseController.

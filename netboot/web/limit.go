@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 )
 
@@ -18,16 +19,57 @@ type limited struct {
 	once  sync.Once
 
 	mu      sync.Mutex
-	idle    *list.List // of *counted, the longest idle in front
-	waiting bool       // Accept waits for room
+	of      map[netip.Addr]int // connections of one address
+	idle    *list.List         // of *counted, the longest idle in front
+	waiting bool               // Accept waits for room
 }
 
 func newLimited(l *net.TCPListener, most int) *limited {
-	return &limited{TCPListener: l, slots: make(chan struct{}, most), done: make(chan struct{}), idle: list.New()}
+	return &limited{TCPListener: l, slots: make(chan struct{}, most), done: make(chan struct{}), of: map[netip.Addr]int{}, idle: list.New()}
 }
 
-// Accept waits for a connection, and for room for it.
+// maxOfOne bounds the connections of one address: a node has a few.
+const maxOfOne = 128
+
+// Accept waits for a connection, and for room for it. Who has more than enough is hung up on.
 func (l *limited) Accept() (net.Conn, error) {
+	for {
+		c, err := l.accept()
+		if err != nil || l.count(c) {
+			return c, err
+		}
+		c.Close()
+	}
+}
+
+// count counts a connection against its address. It is false when that has too many.
+func (l *limited) count(conn net.Conn) bool {
+	c := conn.(*counted)
+	from, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return true
+	}
+	a := from.AddrPort().Addr().Unmap()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of[a] >= maxOfOne {
+		return false
+	}
+	l.of[a]++
+	c.from = a
+	return true
+}
+
+func (l *limited) free(c *counted) {
+	l.mu.Lock()
+	if l.of[c.from]--; l.of[c.from] <= 0 {
+		delete(l.of, c.from)
+	}
+	l.mu.Unlock()
+	<-l.slots
+}
+
+func (l *limited) accept() (net.Conn, error) {
 	select {
 	case l.slots <- struct{}{}:
 	default:
@@ -98,6 +140,7 @@ type counted struct {
 	*net.TCPConn
 	l     *limited
 	place *list.Element // among the idle ones; guarded by l.mu
+	from  netip.Addr    // that it is counted against
 	once  sync.Once
 }
 
@@ -106,6 +149,6 @@ var _ io.ReaderFrom = (*counted)(nil) // what sendfile(2) hangs on
 // Close implements net.Conn.
 func (c *counted) Close() error {
 	err := c.TCPConn.Close()
-	c.once.Do(func() { <-c.l.slots })
+	c.once.Do(func() { c.l.free(c) })
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -50,6 +51,43 @@ func TestIdleConnectionsMakeRoom(t *testing.T) {
 	}
 	server.Close()
 	<-ended
+}
+
+// One address cannot take the server from the others.
+func TestOneAddressHasItsShare(t *testing.T) {
+	tcp, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLimited(tcp, 4096)
+	server := &http.Server{ConnState: l.state, Handler: http.NotFoundHandler()}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	for range maxOfOne + 20 {
+		c, err := net.Dial("tcp4", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	other := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext}}
+	if resp, err := other.Get("http://" + l.Addr().String()); err != nil {
+		t.Error(err)
+	} else {
+		resp.Body.Close()
+	}
+	l.mu.Lock()
+	n := l.of[netip.MustParseAddr("127.0.0.1")]
+	l.mu.Unlock()
+	if n != maxOfOne {
+		t.Errorf("one address has %d connections", n)
+	}
+	server.Close()
+	<-ended
+	if len(l.slots) != 0 || len(l.of) != 0 {
+		t.Errorf("%d places and %d addresses are still counted", len(l.slots), len(l.of))
+	}
 }
 
 func TestConnectionsAreBounded(t *testing.T) {

@@ -29,9 +29,8 @@ const (
 	maxHeader      = 16 << 10
 	headerTime     = 10 * time.Second
 	idleTime       = time.Minute
-	// slowest is the rate, in bytes a second, below which a node is cut off, after slack.
-	slowest = 64 << 10
-	slack   = time.Minute
+	// slack is how long an answer, or a piece of one, may take to be read.
+	slack = time.Minute
 	// grace is how long requests under way have when the server ends.
 	grace = 3 * time.Second
 )
@@ -138,7 +137,7 @@ func (s *Server) Handler() http.Handler {
 
 // call runs one route, answers its error, and counts.
 func (s *Server) call(w http.ResponseWriter, r *http.Request, route string, fn func(http.ResponseWriter, *http.Request) error) {
-	c := &counter{ResponseWriter: w}
+	c := &counter{ResponseWriter: w, now: s.o.Now}
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	err := http.NewResponseController(w).SetWriteDeadline(s.o.Now().Add(slack))
 	if err != nil && !errors.Is(err, http.ErrNotSupported) { // a test's recorder has none
