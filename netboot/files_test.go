@@ -27,42 +27,38 @@ func (b *bench) booted(t *testing.T, name, mac, ip string) *node {
 }
 
 func TestFilesByTFTP(t *testing.T) {
-	for name, more := range map[string]string{"ports": "", "single port": "tftp: {single_port: true}\n"} {
-		t.Run(name, func(t *testing.T) {
-			b := newBench(t)
-			s := b.serve(t, b.site(t, "dhcp", "10.1.0.100", more))
-			n1 := b.booted(t, "n1", "52:54:00:00:00:01", "10.1.0.11")
-			to := filepath.Join(b.dir, "got")
-			for name, from := range map[string]string{"undionly.kpxe": "ipxe/undionly.kpxe", "ipxe.efi": "boot/ipxe.efi", "linux/vmlinuz": "files/linux/vmlinuz", "/base.img": "files/base.img"} {
-				want, err := os.ReadFile(filepath.Join(b.dir, from))
-				must(t, err)
-				n1.run(t, "busybox", "tftp", "-g", "-b", "1468", "-r", name, "-l", to, "10.1.0.1")
-				if got, _ := os.ReadFile(to); !bytes.Equal(got, want) {
-					t.Errorf("busybox got %d bytes of %s, not what is there", len(got), name)
-				}
-				n1.run(t, "curl", "-sf", "--tftp-blksize", "1024", "-o", to, "tftp://10.1.0.1/"+name)
-				if got, _ := os.ReadFile(to); !bytes.Equal(got, want) {
-					t.Errorf("curl got %d bytes of %s, not what is there", len(got), name)
-				}
-			}
-			for _, name := range []string{"../secret", "/../secret", "out", "linux/../../secret", `..\secret`, "/etc/passwd", "//etc/passwd", "linux", "none"} {
-				os.Remove(to)
-				n1.fails(t, "busybox", "tftp", "-g", "-r", name, "-l", to, "10.1.0.1")
-				if got, _ := os.ReadFile(to); len(got) > 0 {
-					t.Errorf("%s gave %q", name, got)
-				}
-			}
-			must(t, os.WriteFile(to, []byte("hello"), 0o644))
-			n1.fails(t, "busybox", "tftp", "-p", "-l", to, "-r", "new", "10.1.0.1")
-			if _, err := os.Stat(filepath.Join(b.dir, "files/new")); err == nil {
-				t.Error("a node could write a file")
-			}
-			s.log.wait(t, "TFTP: sent", "undionly.kpxe", "node=n1", "bytes=74213")
-			s.log.wait(t, "TFTP: not sent", "level=warning")
-			if st := b.status(t, n1)["n1"]; st.Stage != bootstage.Program || st.Bytes < 74213 {
-				t.Errorf("the node is %+v", st)
-			}
-		})
+	b := newBench(t)
+	s := b.serve(t, b.site(t, "dhcp", "10.1.0.100", ""))
+	n1 := b.booted(t, "n1", "52:54:00:00:00:01", "10.1.0.11")
+	to := filepath.Join(b.dir, "got")
+	for name, from := range map[string]string{"undionly.kpxe": "ipxe/undionly.kpxe", "ipxe.efi": "boot/ipxe.efi", "linux/vmlinuz": "files/linux/vmlinuz", "/base.img": "files/base.img"} {
+		want, err := os.ReadFile(filepath.Join(b.dir, from))
+		must(t, err)
+		n1.run(t, "busybox", "tftp", "-g", "-b", "1468", "-r", name, "-l", to, "10.1.0.1")
+		if got, _ := os.ReadFile(to); !bytes.Equal(got, want) {
+			t.Errorf("busybox got %d bytes of %s, not what is there", len(got), name)
+		}
+		n1.run(t, "curl", "-sf", "--tftp-blksize", "1024", "-o", to, "tftp://10.1.0.1/"+name)
+		if got, _ := os.ReadFile(to); !bytes.Equal(got, want) {
+			t.Errorf("curl got %d bytes of %s, not what is there", len(got), name)
+		}
+	}
+	for _, name := range []string{"../secret", "/../secret", "out", "linux/../../secret", `..\secret`, "/etc/passwd", "//etc/passwd", "linux", "none"} {
+		os.Remove(to)
+		n1.fails(t, "busybox", "tftp", "-g", "-r", name, "-l", to, "10.1.0.1")
+		if got, _ := os.ReadFile(to); len(got) > 0 {
+			t.Errorf("%s gave %q", name, got)
+		}
+	}
+	must(t, os.WriteFile(to, []byte("hello"), 0o644))
+	n1.fails(t, "busybox", "tftp", "-p", "-l", to, "-r", "new", "10.1.0.1")
+	if _, err := os.Stat(filepath.Join(b.dir, "files/new")); err == nil {
+		t.Error("a node could write a file")
+	}
+	s.log.wait(t, "TFTP: sent", "undionly.kpxe", "node=n1", "bytes=74213")
+	s.log.wait(t, "TFTP: not sent", "level=warning")
+	if st := b.status(t, n1)["n1"]; st.Stage != bootstage.Program || st.Bytes < 74213 {
+		t.Errorf("the node is %+v", st)
 	}
 }
 

@@ -85,8 +85,7 @@ func Family(listen string) string {
 
 // TFTP is the TFTP server.
 type TFTP struct {
-	Listen     string // address and port; empty is none
-	SinglePort bool   // answers from the port that was asked, for firewalls
+	Listen string // address and port; empty is none
 }
 
 // Interface is one wire.

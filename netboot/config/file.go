@@ -31,8 +31,7 @@ type fileHTTP struct {
 }
 
 type fileTFTP struct {
-	Listen     *string `json:"listen"`
-	SinglePort bool    `json:"single_port"`
+	Listen *string `json:"listen"`
 }
 
 type fileInterface struct {

@@ -70,7 +70,7 @@ func (j *judge) config(f *file) *Config {
 		StateDir: j.path(cmp.Or(f.StateDir, DefaultStateDir)), Files: j.path(f.Files), Images: j.path(f.Images),
 		Report: f.Report == nil || *f.Report, Log: j.log(f.Log), HTTP: j.http(f.HTTP), IPXE: j.ipxe(f.IPXE),
 	}
-	c.TFTP = TFTP{Listen: j.listen("tftp.listen", f.TFTP.Listen, defaultTFTP), SinglePort: f.TFTP.SinglePort}
+	c.TFTP = TFTP{Listen: j.listen("tftp.listen", f.TFTP.Listen, defaultTFTP)}
 	c.Subnets = j.subnets(f.Subnets)
 	c.Interfaces = j.interfaces(f.Interfaces, c.Subnets)
 	c.Groups = j.groups(f.Groups, c.Files)

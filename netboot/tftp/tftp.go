@@ -1,21 +1,23 @@
-// Package tftp gives firmware the files that are published, by TFTP (RFC 1350, with the options of RFC 2347 to 2349 and 7440). Nothing can
-// be written.
+// Package tftp gives firmware the files that are published, by TFTP. Nothing can be written.
 //
-// It never opens a file by itself: that is package publish's, which decides by the name alone. Whatever is in a packet, a transfer costs no more
-// than a buffer, and ends when it is not answered. Some sockets carry all transfers, so that their packets are read and sent many at a time.
+// The protocol is github.com/pin/tftp's. It ends a transfer that is not answered, and it cannot be made to open a file: that is
+// package publish's, which decides by the name alone.
 package tftp
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"path"
-	"runtime"
-	"sync"
+	"strings"
 	"time"
 
+	pin "github.com/pin/tftp/v3"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/internal/bootstage"
 	"github.com/windlass-hpc/windlass/internal/fault"
@@ -26,22 +28,11 @@ import (
 )
 
 const (
-	// maxTransfers bounds those under way: each holds a file and a buffer. maxWaiting bounds the requests that wait for room.
-	maxTransfers = 4096
-	maxWaiting   = 16384
-	// patience is how long a request may wait for room without being sent again: who sent it has gone.
-	patience = 6 * time.Second
-	// openers is how many files are opened at once.
-	openers = 16
-	// timeout is how long an answer is waited for before a block is sent again; it doubles up to maxTimeout. retries is how often; firstRetries
-	// how often when nothing has been answered yet: a node that is there asks again by itself.
-	timeout      = time.Second
-	maxTimeout   = 4 * time.Second
-	retries      = 5
-	firstRetries = 1
-	// maxBlock fits into one packet on Ethernet: fragments are what firmware is bad at. maxWindow is in blocks.
-	maxBlock  = 1468
-	maxWindow = 64
+	// timeout is how long an answer is waited for before a block is sent again, retries how often.
+	timeout = time.Second
+	retries = 5
+	// maxBlock fits into one packet on Ethernet: fragments are what firmware is bad at.
+	maxBlock = 1468
 	// grace is how long transfers have when the server ends.
 	grace = 2 * time.Second
 )
@@ -63,104 +54,109 @@ type Options struct {
 // Server is a TFTP server.
 type Server struct {
 	o     Options
-	main  *port   // that is asked
-	ports []*port // that send: others, or main alone
+	conn  *net.UDPConn
+	s     *pin.Server
+	room  *room
 	quiet *quiet.Log
-
-	queue chan *request
-	slots chan struct{}
-	mu    sync.Mutex
-	known map[netip.AddrPort]*client
-	next  int // of ports
 }
 
-// client is who waits for a file, or is sent one.
-type client struct {
-	asked time.Time // for the last time
-	port  *port     // nil while it waits
-}
-
-// Listen opens the sockets.
+// Listen opens the socket.
 func Listen(ctx context.Context, o Options) (*Server, error) {
-	s := &Server{o: o, quiet: quiet.New(time.Now), queue: make(chan *request, maxWaiting), slots: make(chan struct{}, maxTransfers), known: map[netip.AddrPort]*client{}}
-	family := "udp" + config.Family(o.Config.Listen)
-	var err error
-	if s.main, err = s.open(ctx, family, o.Config.Listen); err != nil {
+	conn, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp"+config.Family(o.Config.Listen), o.Config.Listen)
+	if err != nil {
 		return nil, fmt.Errorf("listen for TFTP: %w", err)
 	}
-	if o.Config.SinglePort {
-		s.ports = []*port{s.main}
-		return s, nil
-	}
-	host, _, err := net.SplitHostPort(o.Config.Listen)
-	for range min(runtime.GOMAXPROCS(0), 4) {
-		var p *port
-		if err == nil {
-			p, err = s.open(ctx, family, net.JoinHostPort(host, "0"))
-		}
-		if err != nil {
-			s.close()
-			return nil, fmt.Errorf("open a port to send files by TFTP from: %w", err)
-		}
-		s.ports = append(s.ports, p)
-	}
+	makeRoom(conn.(*net.UDPConn))
+	s := &Server{o: o, conn: conn.(*net.UDPConn), room: newRoom(), quiet: quiet.New(time.Now)}
+	s.s = pin.NewServer(s.read, nil)
+	s.s.SetTimeout(timeout)
+	s.s.SetRetries(retries)
+	s.s.SetBackoff(func(int) time.Duration { return 0 }) // the timeout is pause enough
+	s.s.SetBlockSize(maxBlock)
+	// It would look up the interface's MTU, and fall back to blocks of 512 bytes whenever that fails.
+	s.s.SetBlockSizeNegotiation(false)
+	// Never EnableSinglePort: a packet that comes when its transfer ends makes the library panic then.
 	return s, nil
 }
 
-func (s *Server) close() {
-	s.main.conn.Close()
-	for _, p := range s.ports {
-		p.conn.Close()
+// makeRoom has the socket keep the requests of a cluster that is switched on at once.
+func makeRoom(conn *net.UDPConn) {
+	const bytes = 8 << 20
+	_ = conn.SetReadBuffer(bytes) // as far as net.core.rmem_max lets
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return
 	}
+	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes) }) // root may have more
 }
 
 // Addr is where the server listens.
-func (s *Server) Addr() net.Addr { return s.main.conn.LocalAddr() }
+func (s *Server) Addr() net.Addr { return s.conn.LocalAddr() }
 
 // Serve answers until ctx ends.
 func (s *Server) Serve(ctx context.Context) error {
-	ended := make(chan error, len(s.ports)+1)
-	var all sync.WaitGroup
-	opening, stop := context.WithCancel(ctx)
-	for range openers {
-		all.Go(func() { s.openAll(opening) })
-	}
-	ports := s.ports
-	if ports[0] != s.main {
-		ports = append([]*port{s.main}, ports...)
-	}
-	for _, p := range ports {
-		all.Go(func() { ended <- p.read() })
-		all.Go(func() { p.resend(opening) })
-	}
-	var err error
+	ended := make(chan error, 1)
+	go func() { ended <- s.s.Serve(s.conn) }()
 	select {
-	case err = <-ended:
+	case err := <-ended:
+		return err
 	case <-ctx.Done():
-		s.drain()
 	}
-	stop()
-	s.close()
-	all.Wait()
-	for _, p := range s.ports {
-		p.endAll()
+	down := make(chan struct{})
+	go func() { s.s.Shutdown(); close(down) }()
+	select {
+	case <-down:
+	case <-time.After(grace): // a node that does not answer holds up nobody
+	}
+	return nil
+}
+
+// read answers one request.
+func (s *Server) read(name string, to io.ReaderFrom) (err error) {
+	var from netip.Addr
+	if t, ok := to.(pin.OutgoingTransfer); ok {
+		remote := t.RemoteAddr()
+		from = remote.AddrPort().Addr().Unmap()
+	}
+	start := time.Now()
+	n, err := s.transfer(name, from, to)
+	s.note(name, from, n, time.Since(start), err)
+	if fault.Is(err, fault.NotFound) {
+		return errors.New("file not found")
+	}
+	if fault.Is(err, fault.Forbidden) || fault.Is(err, fault.Invalid) {
+		return errors.New("access violation")
 	}
 	return err
 }
 
-// drain gives transfers that are under way a moment: a node that does not answer holds up nobody.
-func (s *Server) drain() {
-	for end := time.Now().Add(grace); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if len(s.slots) == 0 {
-			return
+// transfer sends a file. The library's code for options can be made to panic by their lengths; that costs this transfer only.
+func (s *Server) transfer(name string, from netip.Addr, to io.ReaderFrom) (n int64, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fault.New(fault.Invalid, "the request's options cannot be answered: %v", p)
 		}
+	}()
+	leave, err := s.room.enter(from, patience)
+	if err != nil {
+		return 0, err
 	}
+	defer leave()
+	f, st, err := s.o.Tree.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if t, ok := to.(pin.OutgoingTransfer); ok {
+		t.SetSize(st.Size())
+	}
+	// no Seek for the library: it would ask for the size that it has
+	return to.ReadFrom(io.LimitReader(f, st.Size()))
 }
 
-// note tells how a transfer ended.
 func (s *Server) note(name string, from netip.Addr, n int64, took time.Duration, err error) {
 	log := s.o.Log.WithFields(map[string]any{"file": fmt.Sprintf("%.200q", name), "from": from.String(), "bytes": n, "dur_ms": took.Milliseconds()})
-	if err == errOnlySize {
+	if onlySize(n, err) {
 		s.o.Meter.Transfer("size", 0)
 		log.Debug("TFTP: asked for the size")
 		return
@@ -182,4 +178,10 @@ func (s *Server) note(name string, from netip.Addr, n int64, took time.Duration,
 		return
 	}
 	s.quiet.Do(result+" "+from.String(), func(more int) { log.WithError(err).WithField("more", more).Warn("TFTP: not sent") })
+}
+
+// onlySize reports whether a node asked for the size of a file and then broke off, as firmware does before it fetches it. The library tells
+// by its text alone that the node said so.
+func onlySize(n int64, err error) bool {
+	return err != nil && n == 0 && strings.HasPrefix(err.Error(), "sending block 0: code=")
 }
