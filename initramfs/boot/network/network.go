@@ -29,6 +29,8 @@ type Config struct {
 	Say func(format string, args ...any) `json:"-"`
 	// Timing is for tests; zero fields get defaults.
 	Timing Timing
+
+	linkAdd func(netlink.Link) error // for tests
 }
 
 // Timing says how long is waited.
@@ -73,7 +75,7 @@ type Network struct {
 
 	mu      sync.Mutex
 	devices map[int]*device // by index
-	missing []cmdline.Link  // VLANs and bonds to be made
+	vlans   map[string]int  // index of the parent that a VLAN was made on, by its name
 	known   map[string]Settings
 	order   []string // keys of known as they came, those of the device that the node booted from first
 	booted  int      // how many these are
@@ -88,18 +90,22 @@ func Start(ctx context.Context, cfg Config) (*Network, error) {
 	if len(cfg.Links) == 0 {
 		cfg.Links = []cmdline.Link{{Method: cmdline.Auto}}
 	}
-	n := &Network{cfg: cfg, devices: map[int]*device{}, known: map[string]Settings{}, ready: make(chan struct{})}
+	if cfg.linkAdd == nil {
+		cfg.linkAdd = netlink.LinkAdd
+	}
+	n := &Network{cfg: cfg, devices: map[int]*device{}, vlans: map[string]int{}, known: map[string]Settings{}, ready: make(chan struct{})}
 	if lo, err := netlink.LinkByName("lo"); err == nil {
 		_ = netlink.LinkSetUp(lo) // it says so itself when something needs it
 	}
 	for _, l := range cfg.Links {
 		if len(l.Bond) > 0 {
-			if err := makeBond(l); err != nil {
-				cfg.Say("%s: %v", l.Device, err)
-			}
-		}
-		if l.VLAN > 0 {
-			n.missing = append(n.missing, l)
+			n.insist(ctx, l.Device, func() error {
+				if err := n.makeBond(l); err != nil {
+					return err
+				}
+				n.joinAll(l.Device)
+				return nil
+			})
 		}
 	}
 	if err := n.watch(ctx); err != nil {

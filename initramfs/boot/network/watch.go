@@ -80,7 +80,7 @@ func (n *Network) meet(ctx context.Context, l netlink.Link) *device {
 	if !wanted(l) {
 		return nil
 	}
-	n.makeVLANs(l)
+	n.makeVLANs(ctx, l)
 	if master := n.masterOf(l); master != "" {
 		if err := enslave(l, master); err != nil {
 			n.cfg.Say("%s: %v", l.Attrs().Name, err)
