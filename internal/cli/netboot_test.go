@@ -84,6 +84,11 @@ func TestNetbootExport(t *testing.T) {
 	if code, _, errs = local("netboot", "export", "-f", boots(t, ""), "--format", "pxelinux"); code != exitUsage || !strings.Contains(errs, "--url") {
 		t.Errorf("without a URL: %d %s", code, errs)
 	}
+	for _, url := range []string{"head", "http://h?x=1", "ftp://h/"} {
+		if code, _, errs = local("netboot", "export", "-f", boots(t, ""), "--format", "ipxe", "--url", url); code != exitUsage || !strings.Contains(errs, "--url") {
+			t.Errorf("%s: %d %s", url, code, errs)
+		}
+	}
 	if code, _, errs = local("netboot", "export", "-f", boots(t, ""), "--format", "grub", "--url", "http://h"); code != exitUsage || !strings.Contains(errs, "none of") {
 		t.Errorf("%d %s", code, errs)
 	}
@@ -123,6 +128,9 @@ func TestNetbootServeAndNodes(t *testing.T) {
 		t.Errorf("%d %s %s", code, out, errs)
 	}
 	if code, out, errs = local("netboot", "nodes", "--server", url, "--watch", "--interval", "100ms", "--timeout", "1s"); code != 0 || strings.Count(out, "NAME ") < 2 {
+		t.Errorf("%d %s %s", code, out, errs)
+	}
+	if code, out, errs = local("netboot", "nodes", "--server", url, "n1", "n7"); code != exitNotFound || !strings.Contains(errs, "knows no node n7") || !strings.Contains(out, "52:54:00:00:00:01") {
 		t.Errorf("%d %s %s", code, out, errs)
 	}
 	if code, _, errs = local("netboot", "nodes", "--server", url, "n7"); code != exitNotFound || !strings.Contains(errs, "knows no node n7") {

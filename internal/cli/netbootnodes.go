@@ -22,6 +22,9 @@ import (
 // maxNodes bounds what a boot server may answer.
 const maxNodes = 256 << 20
 
+// nodesPatience is how long it may take to answer.
+const nodesPatience = 20 * time.Second
+
 // nodesOptions is how nodes are shown.
 type nodesOptions struct {
 	server  string
@@ -69,13 +72,14 @@ func (a *app) showNodes(ctx context.Context, o nodesOptions, args []string) erro
 	if err != nil {
 		return err
 	}
-	if all, err = pick(all, args); err != nil {
-		return err
+	all, missing := pick(all, args)
+	if missing != nil && len(all) == 0 {
+		return missing
 	}
 	if o.failed {
 		all = slices.DeleteFunc(all, func(s nodes.Status) bool { return s.Error == nil })
 	}
-	return a.print(all, func(w io.Writer) error {
+	return errors.Join(missing, a.print(all, func(w io.Writer) error {
 		switch {
 		case o.stages:
 			return writeStages(w, all)
@@ -85,7 +89,7 @@ func (a *app) showNodes(ctx context.Context, o nodesOptions, args []string) erro
 			return a.writeNode(w, all[0])
 		}
 		return a.writeNodes(w, all)
-	})
+	}))
 }
 
 // watchNodes shows it until it is interrupted; on a terminal each time in place of the last. A server that is away for a while is told of.
@@ -130,7 +134,7 @@ func askNodes(ctx context.Context, server string) ([]nodes.Status, error) {
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "--server: %w", err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{Timeout: nodesPatience}).Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, err

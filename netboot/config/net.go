@@ -37,13 +37,16 @@ func (j *judge) listen(path string, value *string, fallback string) string {
 	return text
 }
 
+// PlainURL reports whether text is a URL of a web server to which paths can be added: http://HOST[:PORT][/PATH] or https://.
+func PlainURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.RawQuery == "" && u.Fragment == "" && plainWord(text)
+}
+
 func (j *judge) http(f fileHTTP) HTTP {
 	h := HTTP{Listen: j.listen("http.listen", f.Listen, defaultHTTP), URL: strings.TrimRight(f.URL, "/"), CheckSource: f.CheckSource == nil || *f.CheckSource}
-	if f.URL != "" {
-		u, err := url.Parse(f.URL)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || !plainWord(f.URL) {
-			j.addf("http.url", "%q is no plain http://HOST[:PORT][/PATH]", f.URL)
-		}
+	if f.URL != "" && !PlainURL(f.URL) {
+		j.addf("http.url", "%q is no plain http://HOST[:PORT][/PATH]", f.URL)
 	}
 	for _, text := range f.StatusFrom {
 		p, err := netip.ParsePrefix(text)

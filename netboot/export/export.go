@@ -64,6 +64,9 @@ func Build(c *config.Config, s *script.Set, o Options) (*Tree, error) {
 	if o.URL = cmp.Or(strings.TrimRight(o.URL, "/"), ownURL(c)); o.URL == "" {
 		return nil, fault.Hintf(fault.New(fault.Invalid, "nodes need the URL of the web server that has the files"), "give --url http://SERVER[:PORT][/PATH]")
 	}
+	if !config.PlainURL(o.URL) {
+		return nil, fault.New(fault.Invalid, "--url: %q is no plain http://HOST[:PORT][/PATH]", o.URL)
+	}
 	switch o.Format {
 	case Dnsmasq:
 		return dnsmasq(c, s, o)
