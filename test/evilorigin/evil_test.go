@@ -156,7 +156,7 @@ func TestEvilOrigins(t *testing.T) {
 func alone(t *testing.T, st *store, set *origin.Set, name string) time.Duration {
 	t.Helper()
 	errs, took := atOnce(t, st.most(), set, deadline)
-	if took > deadline+slack {
+	if timed && took > deadline+slack {
 		t.Errorf("it took %v, %v beyond its deadline", took, took-deadline)
 	}
 	for what, err := range errs {
@@ -173,12 +173,12 @@ func alone(t *testing.T, st *store, set *origin.Set, name string) time.Duration 
 	}
 	err := errs["fetch"]
 	switch {
+	case !timed && fault.Is(err, fault.Timeout): // on a busy machine the clocks may be faster than the server
 	case slices.Contains(fine, name) || strings.HasPrefix(name, "tag "):
 		if err != nil {
 			t.Errorf("fetch: %v", err)
 		}
 	case strings.HasPrefix(name, "404 every") || strings.HasPrefix(name, "401 403"): // as it happens
-	case slowdown > 1 && fault.Is(err, fault.Timeout): // on a busy machine the clocks may be faster than the server
 	case !fault.Is(err, want):
 		t.Errorf("fetch gives an error of kind %s, not %s: %v", fault.KindOf(err), want, err)
 	}
@@ -214,7 +214,7 @@ func beside(t *testing.T, st *store, set *origin.Set) time.Duration {
 			t.Errorf("beside a good origin, %s: %v", what, err)
 		}
 	}
-	if took > failover {
+	if timed && took > failover {
 		t.Errorf("fail-over took %v", took)
 	}
 	return took

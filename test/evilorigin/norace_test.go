@@ -2,5 +2,8 @@
 
 package evilorigin_test
 
-// slowdown is for a build with the race detector.
-const slowdown = 1
+// For a build with the race detector these are others.
+const (
+	slowdown = 1
+	timed    = true
+)
