@@ -24,9 +24,11 @@ import (
 
 	"github.com/windlass-hpc/windlass/chunkfs/build"
 	"github.com/windlass-hpc/windlass/chunkfs/control"
-	"github.com/windlass-hpc/windlass/chunkfs/origin"
 	"github.com/windlass-hpc/windlass/chunkfs/source"
 	"github.com/windlass-hpc/windlass/chunkfs/store"
+	layer "github.com/windlass-hpc/windlass/mount"
+	"github.com/windlass-hpc/windlass/mount/chunk"
+	"github.com/windlass-hpc/windlass/swagger/models"
 )
 
 // What the test binary is when it is called so, as the first process of a PID namespace.
@@ -34,11 +36,12 @@ const (
 	firstProgram = "root-test-first"
 	nextProgram  = "init"
 	oldRoot      = 100                    // descriptor by which the next one looks at it
+	answer       = 101                    // and the one for what it tells: its standard output is the console
 	originName   = "origin.windlass.test" // the old root's /etc/hosts alone knows it
 )
 
 // order is what the first process is told.
-type order struct{ Dir, Image, Origin string }
+type order struct{ Dir, Image, Mode, Origin string }
 
 // seen is what the next first process tells.
 type seen struct {
@@ -51,14 +54,16 @@ type seen struct {
 
 func TestSwitch(t *testing.T) {
 	w := newServed(t)
-	t.Run("the server of the root lives on", w.livesOn)
+	for _, mode := range []control.Mode{control.FUSE, control.Lazy} {
+		t.Run("the server of the root lives on, mode "+string(mode), func(t *testing.T) { w.livesOn(t, mode) })
+	}
 	t.Run("nothing is left", w.nothingIsLeft)
 }
 
 // livesOn gives a root to a chunkfs image, and kills the server of the image then: the keeper starts it anew out of the old root, where it finds
 // all that it needs.
-func (w *served) livesOn(t *testing.T) {
-	got := w.run(t, order{Dir: w.initial(t), Image: "test/1", Origin: w.url})
+func (w *served) livesOn(t *testing.T, mode control.Mode) {
+	got := w.run(t, order{Dir: w.initial(t), Image: "test/1", Mode: string(mode), Origin: w.url})
 	if !slices.Equal(got.Args, []string{"/sbin/init", "single"}) || !slices.Equal(got.Env, []string{"HOME=/", "TERM=linux"}) {
 		t.Errorf("the next first process has %q and %q", got.Args, got.Env)
 	}
@@ -190,14 +195,8 @@ func first() error {
 	if err := errors.Join(move(o.Dir, at), enter(at)); err != nil {
 		return err
 	}
-	for _, fs := range []string{"proc", "run", "dev"} {
-		kind := map[bool]string{true: "proc", false: "tmpfs"}[fs == "proc"]
-		if err := errors.Join(os.MkdirAll("/"+fs, 0o755), unix.Mount(fs, "/"+fs, kind, 0, "")); err != nil {
-			return err
-		}
-	}
-	for name, minor := range map[string]uint32{"null": 1<<8 | 3, "urandom": 1<<8 | 9, "fuse": 10<<8 | 229} {
-		if err := unix.Mknod("/dev/"+name, unix.S_IFCHR|0o666, int(unix.Mkdev(minor>>8, minor&0xff))); err != nil {
+	for dir, kind := range map[string]string{"/proc": "proc", "/sys": "sysfs", "/dev": "devtmpfs", "/run": "tmpfs"} {
+		if err := errors.Join(os.MkdirAll(dir, 0o755), unix.Mount(kind, dir, kind, 0, "")); err != nil {
 			return err
 		}
 	}
@@ -207,11 +206,11 @@ func first() error {
 	if err := mountImage(o); err != nil {
 		return err
 	}
-	fd, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err == nil {
-		err = unix.Dup3(fd, oldRoot, 0)
-	}
+	root, err := os.Open("/")
 	if err != nil {
+		return err
+	}
+	if err := errors.Join(unix.Dup3(int(root.Fd()), oldRoot, 0), unix.Dup3(1, answer, 0)); err != nil {
 		return err
 	}
 	return Switch("/run/image", Next{Program: "/sbin/init", Args: []string{"single"}, Env: []string{"HOME=/", "TERM=linux"}})
@@ -229,17 +228,15 @@ func mountImage(o order) error {
 	defer cancel()
 	s := control.NewStarter(control.StartConfig{RunDir: "/run/windlass", Shim: "/bin/windlass-shim", Server: "/bin/windlass", CacheDir: "/var/cache/windlass", Spared: true})
 	defer s.Close()
-	server, err := s.Server(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = server.Open(ctx, control.Open{ID: "1", Target: "/run/image", Image: o.Image, Origins: []origin.Config{{URL: o.Origin}},
-		Mode: control.FUSE, Verify: true, Prefetch: control.PrefetchNone, Role: "default"})
+	spec := &models.Mount{Chunkfs: &models.MountChunkfs{Image: &o.Image, Mode: &o.Mode, Prefetch: new(models.MountChunkfsPrefetchNone), Origins: []*models.ChunkfsOrigin{{URL: &o.Origin}}}}
+	d := chunk.New(chunk.Config{Instance: "windlass-roottest", Starter: s, CacheDir: "/var/cache/windlass"})
+	_, err := d.Mount(ctx, 1, spec, nil, layer.Target{Dir: "/run/image", Scratch: "/run/scratch"})
 	return err
 }
 
 // next is the first process of the image.
 func next() error {
+	os.Stderr = os.NewFile(answer, "answer")
 	got := seen{Args: os.Args, Env: os.Environ()}
 	keeper, server := find("windlass-shim"), find("windlass")
 	got.Killed = server
@@ -281,7 +278,7 @@ func next() error {
 		return err
 	}
 	got.Mounts = string(mounts)
-	return json.NewEncoder(os.Stdout).Encode(got)
+	return json.NewEncoder(os.Stderr).Encode(got)
 }
 
 // find gives the process of a program, 0 when there is none.
