@@ -114,8 +114,8 @@ func (b *bench) tftp(mib, clients, window int) func(context.Context, string) (fl
 			return 0, err
 		}
 		defer func() { err = errors.Join(err, stop()) }()
-		rate, err = each(clients, clients, func(int) error {
-			n, _, err := o.Get(netip.MustParseAddr(netload.NodesAddr), fileOf(mib), io.Discard)
+		rate, err = each(clients, clients, func(i int) error { // each from an address of its own
+			n, _, err := o.Get(netip.AddrFrom4([4]byte{10, 1, 64, byte(1 + i)}), fileOf(mib), io.Discard)
 			if err == nil && n != int64(mib)<<20 {
 				err = fmt.Errorf("%d bytes came", n)
 			}
