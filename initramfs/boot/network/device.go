@@ -91,12 +91,6 @@ func (d *device) linked(up bool) {
 	}
 }
 
-func (d *device) gone() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.stop()
-}
-
 // addressed takes an address that the kernel made itself out of what a router says, or for the link alone.
 func (d *device) addressed(u netlink.AddrUpdate) {
 	ip, ok := netip.AddrFromSlice(u.LinkAddress.IP)
@@ -116,11 +110,10 @@ func (d *device) addressed(u netlink.AddrUpdate) {
 
 // run brings the device up and gets its addresses.
 func (d *device) run(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	defer d.stop()
 	boot := slices.Contains(d.net.bootDevices(), d.name)
 	d.mu.Lock()
-	d.stop, d.boot = cancel, boot
+	d.boot = boot
 	d.mu.Unlock()
 	d.prepare()
 	if err := netlink.LinkSetUp(d.link); err != nil {

@@ -3,6 +3,8 @@ package network
 import (
 	"bytes"
 	"context"
+	"errors"
+	"maps"
 	"net"
 	"slices"
 
@@ -19,34 +21,112 @@ func (n *Network) watch(ctx context.Context) error {
 	} else {
 		go options()
 	}
-	links := make(chan netlink.LinkUpdate, 64)
-	addrs := make(chan netlink.AddrUpdate, 64)
-	failed := func(err error) { n.cfg.Say("devices of the network: %v", err) }
-	if err := netlink.AddrSubscribeWithOptions(addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: failed, ListExisting: true}); err != nil {
-		return err
-	}
-	if err := netlink.LinkSubscribeWithOptions(links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: failed, ListExisting: true}); err != nil {
+	heard, err := n.subscribe(ctx)
+	if err != nil {
 		return err
 	}
 	go func() {
-		for links != nil || addrs != nil {
-			select {
-			case u, ok := <-links:
-				if !ok {
-					links = nil
-				} else if ctx.Err() == nil {
-					n.seen(ctx, u)
-				}
-			case u, ok := <-addrs:
-				if !ok {
-					addrs = nil
-				} else {
-					n.address(u)
-				}
-			}
+		for heard != nil {
+			n.follow(ctx, heard)
+			heard = n.again(ctx)
 		}
 	}()
 	return nil
+}
+
+// again has the kernel tell all anew, after it said more than was taken. It gives nil when ctx has ended.
+func (n *Network) again(ctx context.Context) *events {
+	for pause := n.cfg.Timing.Pause; sleep(ctx, pause); pause = min(2*pause, n.cfg.Timing.Longest) {
+		heard, err := n.subscribe(ctx)
+		if err == nil {
+			n.forget()
+			return heard
+		}
+		n.cfg.Say("devices of the network: %v", err)
+	}
+	return nil
+}
+
+// events is what the kernel says of devices and addresses, until one of both ends.
+type events struct {
+	links chan netlink.LinkUpdate
+	addrs chan netlink.AddrUpdate
+	stop  context.CancelFunc
+}
+
+// subscribe has the kernel tell all that is there, and then what changes.
+func (n *Network) subscribe(ctx context.Context) (*events, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	e := &events{make(chan netlink.LinkUpdate, 64), make(chan netlink.AddrUpdate, 64), cancel}
+	failed := func(err error) {
+		if ctx.Err() == nil {
+			n.cfg.Say("devices of the network: %v", err)
+		}
+	}
+	err := netlink.AddrSubscribeWithOptions(e.addrs, ctx.Done(), netlink.AddrSubscribeOptions{ErrorCallback: failed, ListExisting: true})
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	err = netlink.LinkSubscribeWithOptions(e.links, ctx.Done(), netlink.LinkSubscribeOptions{ErrorCallback: failed, ListExisting: true})
+	if err != nil {
+		cancel()
+		go drain(e.addrs)
+		return nil, err
+	}
+	return e, nil
+}
+
+// follow takes what the kernel says until it says no more.
+func (n *Network) follow(ctx context.Context, e *events) {
+	defer func() {
+		e.stop()
+		go drain(e.links) // so that who speaks sees that nobody listens
+		go drain(e.addrs)
+	}()
+	for {
+		select {
+		case u, ok := <-e.links:
+			if !ok || ctx.Err() != nil {
+				return
+			}
+			n.seen(ctx, u)
+		case u, ok := <-e.addrs:
+			if !ok || ctx.Err() != nil {
+				return
+			}
+			n.address(u)
+		}
+	}
+}
+
+func drain[T any](c <-chan T) {
+	for range c { //nolint:revive // what was said before the end
+	}
+}
+
+// forget ends what is done for devices that have gone without a word.
+func (n *Network) forget() {
+	n.mu.Lock()
+	indexes := slices.Collect(maps.Keys(n.devices))
+	n.mu.Unlock()
+	for _, i := range indexes {
+		var none netlink.LinkNotFoundError
+		if _, err := netlink.LinkByIndex(i); errors.As(err, &none) {
+			n.lost(i)
+		}
+	}
+}
+
+// lost ends what is done for a device that has gone.
+func (n *Network) lost(index int) {
+	n.mu.Lock()
+	d := n.devices[index]
+	delete(n.devices, index)
+	n.mu.Unlock()
+	if d != nil {
+		d.stop()
+	}
 }
 
 // seen takes what the kernel says of a link.
@@ -56,12 +136,7 @@ func (n *Network) seen(ctx context.Context, u netlink.LinkUpdate) {
 	d := n.devices[index]
 	n.mu.Unlock()
 	if u.Header.Type == deleted {
-		if d != nil {
-			d.gone()
-			n.mu.Lock()
-			delete(n.devices, index)
-			n.mu.Unlock()
-		}
+		n.lost(index)
 		return
 	}
 	if d == nil {
@@ -92,6 +167,7 @@ func (n *Network) meet(ctx context.Context, l netlink.Link) *device {
 		return nil
 	}
 	d := newDevice(n, l, *spec)
+	ctx, d.stop = context.WithCancel(ctx)
 	n.mu.Lock()
 	n.devices[l.Attrs().Index] = d
 	n.mu.Unlock()
