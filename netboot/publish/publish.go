@@ -111,5 +111,10 @@ func kind(rel string, err error) error {
 	if errors.As(err, &p) {
 		err = p.Err
 	}
+	for _, e := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO, syscall.ESTALE, syscall.ETIMEDOUT} {
+		if errors.Is(err, e) { // this machine's trouble, which may pass: a node tries again
+			return fault.New(fault.Unavailable, "%.80q cannot be read now: %w", rel, err)
+		}
+	}
 	return &fault.Error{Kind: fault.Forbidden, Msg: fmt.Sprintf("%.80q cannot be read: %v", rel, err), Err: err}
 }

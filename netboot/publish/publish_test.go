@@ -2,6 +2,7 @@ package publish
 
 import (
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,4 +102,12 @@ func FuzzOpen(f *testing.F) {
 			t.Errorf("%q gives the secret", name)
 		}
 	})
+}
+
+func TestTroubleOfThisMachineIsNoRefusal(t *testing.T) {
+	for err, want := range map[error]fault.Kind{syscall.EMFILE: fault.Unavailable, syscall.EIO: fault.Unavailable, syscall.EACCES: fault.Forbidden, syscall.ENOENT: fault.NotFound} {
+		if got := fault.KindOf(kind("x", &fs.PathError{Op: "open", Path: "x", Err: err})); got != want {
+			t.Errorf("%v is %s, not %s", err, got, want)
+		}
+	}
 }

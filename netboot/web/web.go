@@ -155,6 +155,9 @@ func (s *Server) fail(c *counter, r *http.Request, route string, err error) {
 	if c.status == 0 {
 		code := statusOf(fault.KindOf(err))
 		c.Header().Set("Content-Type", "application/json")
+		if code == http.StatusServiceUnavailable {
+			c.Header().Set("Retry-After", "5")
+		}
 		c.WriteHeader(code)
 		_ = json.NewEncoder(c).Encode(map[string]string{"kind": string(fault.KindOf(err)), "error": err.Error()}) // who has gone hears nothing
 	}
@@ -176,6 +179,8 @@ func statusOf(k fault.Kind) int {
 		return http.StatusRequestEntityTooLarge
 	case fault.Throttled:
 		return http.StatusTooManyRequests
+	case fault.Unavailable:
+		return http.StatusServiceUnavailable
 	}
 	return http.StatusInternalServerError
 }
