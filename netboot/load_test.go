@@ -105,7 +105,6 @@ func (l *load) serve(t *testing.T) {
 func (l *load) run(t *testing.T) {
 	must(t, netload.Wire())
 	t.Cleanup(func() { must(t, netload.Unwire()) })
-	must(t, netload.Quiet())
 	l.serve(t)
 	before := l.rest(t)
 	ether, err := netload.OpenEther(netload.NodesSide)

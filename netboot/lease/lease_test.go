@@ -324,7 +324,8 @@ func TestADryPoolCostsLittle(t *testing.T) {
 		_, err := table.Offer(macC, subnet, netip.Addr{})
 		return errors.Is(err, ErrDry)
 	}
-	if !dry() || !dry() || len(table.dry) != 1 {
+	first, second := dry(), dry()
+	if !first || !second || len(table.dry) != 1 {
 		t.Error("that it is dry is not remembered")
 	}
 	if err := table.Release(context.Background(), macB, b); err != nil {

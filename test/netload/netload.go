@@ -30,7 +30,7 @@ const (
 // Wire makes a wire between this network namespace, which has to be the caller's own, and a new one that is called Server. All addresses of
 // the pool are here, without being listed one by one; ARP is answered for NodesAddr alone, behind which the server finds the others.
 func Wire() error {
-	return ip(
+	err := ip(
 		"netns add "+Server,
 		"link add "+NodesSide+" type veth peer name "+Device+" netns "+Server,
 		"address add "+NodesAddr+"/16 dev "+NodesSide,
@@ -46,11 +46,6 @@ func Wire() error {
 // Unwire takes away what Wire made.
 func Unwire() error {
 	return errors.Join(ip("route del local "+Pool+"/18 dev lo"), ip("link del "+NodesSide), ip("netns del "+Server))
-}
-
-// Quiet has this namespace answer ARP for the addresses of its devices alone.
-func Quiet() error {
-	return os.WriteFile("/proc/sys/net/ipv4/conf/"+NodesSide+"/arp_ignore", []byte("1"), 0o644)
 }
 
 func ip(commands ...string) error {
