@@ -39,9 +39,9 @@ race() {
 
 # Concurrent code is everywhere, so all of it runs under the race detector. -p 3: of those on two cores one waits most of the time.
 # What is in lazy is too slow with it, or has to be in time. Tests that make namespaces of mounts come after the others: as long as the mounts
-# of another test are in there too, that finds them in use.
+# of another test are in there too, that finds them in use. So do the thousand clients of test/load, who want the machine for themselves.
 unit() {
-	local packages code=0 apart='/(initramfs/boot(/.*)?|internal/namespace|netboot|test/lab(/.*)?)$'
+	local packages code=0 apart='/(initramfs/boot(/.*)?|internal/namespace|netboot|test/(lab(/.*)?|load))$'
 	mapfile -t packages < <(go list ./... | grep -vE "/test/(lazyfs|corrupt)$|$apart")
 	race -p 3 -timeout 8m "${packages[@]}" || code=1
 	mapfile -t packages < <(go list ./... | grep -E "$apart")
