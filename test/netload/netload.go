@@ -41,6 +41,10 @@ func Wire() error {
 		"-n "+Server+" link set lo up",
 		"-n "+Server+" route add "+Pool+"/18 via "+NodesAddr+" src "+ServerAddr,
 	)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile("/proc/sys/net/ipv4/conf/"+NodesSide+"/arp_ignore", []byte("1"), 0o644)
 }
 
 // Unwire takes away what Wire made.
