@@ -91,8 +91,8 @@ lab() {
 	local code=0
 	local -x WINDLASS_LAB_EVERYDAY=yes
 	go build -tags lab,failpoint -o /dev/null ./cmd/windlass
-	WINDLASS_LAB_PACKAGES=test/storage beside gotest -tags lab -timeout 20m -run '^TestLab$' ./test/lab
-	WINDLASS_LAB_PACKAGES=-test/storage gotest -tags lab -timeout 20m ./test/lab || code=1
+	WINDLASS_LAB_PACKAGES=test/storage beside gotest -tags lab -timeout 30m -run '^TestLab$' ./test/lab
+	WINDLASS_LAB_PACKAGES=-test/storage gotest -tags lab -timeout 30m ./test/lab || code=1
 	wait "$part" || code=1
 	return $code
 }
