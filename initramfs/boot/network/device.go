@@ -2,10 +2,10 @@ package network
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -155,18 +155,22 @@ func (d *device) prepare() {
 			d.say("MTU %d: %v", d.spec.MTU, err)
 		}
 	}
-	accept := "1"
+	accept, autoconf := "2", "1" // routers are believed also when the node forwards packets, as for containers
 	switch d.spec.Method {
 	case cmdline.DHCP, cmdline.Static, cmdline.None:
-		accept = "0"
+		accept, autoconf = "0", "0"
 	}
-	values := map[string]string{"accept_ra": accept, "autoconf": accept}
+	d.set("ipv6", "accept_ra", accept)
+	d.set("ipv6", "autoconf", autoconf)
 	if d.boots() {
-		values["ra_defrtr_metric"] = strconv.Itoa(metric)
+		d.set("ipv6", "ra_defrtr_metric", strconv.Itoa(metric))
 	}
-	for name, value := range values {
-		_ = os.WriteFile(fmt.Sprintf("/proc/sys/net/ipv6/conf/%s/%s", d.name, name), []byte(value), 0) // a kernel without IPv6 has none
-	}
+	d.set("ipv4", "promote_secondaries", "1") // addresses that others add stay when the one of the lease goes
+}
+
+// set sets what the kernel has for a device. Not every kernel has all.
+func (d *device) set(family, name, value string) {
+	_ = os.WriteFile(filepath.Join("/proc/sys/net", family, "conf", d.name, name), []byte(value), 0)
 }
 
 // router waits for an address that a router gives.
@@ -192,6 +196,16 @@ func (d *device) tell(err error) {
 		d.say("%v", err)
 	}
 }
+
+// round tells that nobody gave an address: each time while the boot waits, then seldom, as it may be so as long as the node runs.
+func (d *device) round(kind string, n int, err error, wait time.Duration) {
+	if !d.net.goesOn() || seldom(n) {
+		d.say("%s, round %d: %v; again in %.1f s", kind, n, err, wait.Seconds())
+	}
+}
+
+// seldom says whether the nth of many is told: the first, and then ever fewer.
+func seldom(n int) bool { return n&(n-1) == 0 }
 
 // sleep gives false when ctx ended.
 func sleep(ctx context.Context, t time.Duration) bool {

@@ -39,7 +39,7 @@ func (d *device) discover(ctx context.Context) *nclient4.Lease {
 			return nil
 		}
 		wait := pause/2 + rand.N(pause) //nolint:gosec // not a secret
-		d.say("DHCP, round %d: %v; again in %.1f s", round, reason(err), wait.Seconds())
+		d.round("DHCP", round, reason(err), wait)
 		if !sleep(ctx, wait) || !d.wait(ctx, func() bool { return d.up }) {
 			return nil
 		}
@@ -59,11 +59,11 @@ func (d *device) request(ctx context.Context, c *nclient4.Client) (*nclient4.Lea
 	return c.RequestFromOffer(ctx, offer, d.wishes()...)
 }
 
-func reason(err error) string {
+func reason(err error) error {
 	if errors.Is(err, nclient4.ErrNoResponse) {
-		return "no server answers"
+		return errors.New("no server answers")
 	}
-	return err.Error()
+	return err
 }
 
 // ask4 makes a client for one exchange.

@@ -39,7 +39,7 @@ func (d *device) dhcp6(ctx context.Context) {
 			err = errors.New("no server answers")
 		}
 		if ctx.Err() == nil {
-			d.say("DHCPv6, round %d: %v; again in %.1f s", round, err, wait.Seconds())
+			d.round("DHCPv6", round, err, wait)
 		}
 		if !sleep(ctx, wait) {
 			return

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
 	"github.com/insomniacslk/dhcp/dhcpv6/server6"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/net/ipv6"
 )
 
@@ -167,4 +169,27 @@ func FuzzUserOption(f *testing.F) {
 	f.Add([]byte{10, 0, 24, 0, 1, 0, 0, 0, 134, 0, 0, 0, 0, 0, 0, 0, 25, 3, 0, 0, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16})
 	f.Add([]byte{10, 0, 24, 0, 1, 0, 0, 0, 134, 0, 0, 0, 0, 0, 0, 0, 31, 2, 0, 0, 0, 0, 0, 9, 3, 'a', 'b', 'c', 0, 0, 0, 0})
 	f.Fuzz(func(_ *testing.T, b []byte) { userOption(b) })
+}
+
+// A container that forwards packets, as those that hold others do, must not cost the node its routers.
+func TestARouterIsKeptWhenTheNodeForwards(t *testing.T) {
+	f := newFar(t)
+	f.wire(t, "eth23")
+	f.announce(t, "feth23", "fd23::")
+	n, _, _ := start(t, bootif(t, "eth23"))
+	settings(t, n)
+	const forwarding = "/proc/sys/net/ipv6/conf/all/forwarding"
+	must(t, os.WriteFile(forwarding, []byte("1"), 0))
+	t.Cleanup(func() { must(t, os.WriteFile(forwarding, []byte("0"), 0)) })
+	r, err := netlink.RouteGet(net.ParseIP("2001:db8::1"))
+	if err != nil || len(r) == 0 || r[0].Gw.String() != "fe80::1" {
+		t.Errorf("%v, %v", r, err)
+	}
+	l, err := netlink.LinkByName("eth23")
+	must(t, err)
+	routes, err := netlink.RouteList(l, netlink.FAMILY_V6)
+	must(t, err)
+	if !slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Gw.String() == "fe80::1" && r.Priority == metric }) {
+		t.Errorf("the router of the device that the node booted from is not preferred: %v", routes)
+	}
 }

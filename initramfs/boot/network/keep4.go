@@ -18,6 +18,7 @@ type held4 struct {
 	lease   *nclient4.Lease
 	now     lease4
 	expires time.Time
+	over    int // how often nobody renewed it since
 }
 
 func (h *held4) take(d *device, lease *nclient4.Lease) error {
@@ -25,7 +26,7 @@ func (h *held4) take(d *device, lease *nclient4.Lease) error {
 	if err != nil {
 		return err
 	}
-	h.lease, h.now, h.expires = lease, now, time.Now().Add(lease.ACK.IPAddressLeaseTime(time.Hour))
+	h.lease, h.now, h.expires, h.over = lease, now, time.Now().Add(lease.ACK.IPAddressLeaseTime(time.Hour)), 0
 	return nil
 }
 
@@ -96,7 +97,9 @@ func (d *device) renew4(ctx context.Context, h *held4) bool {
 		return false
 	case err != nil && time.Now().After(h.expires):
 		// The address stays: storage may lie behind it, and nobody can have it who asks whether it is free.
-		d.say("the lease of %s has run out, and nobody renews it: %s; it is kept", h.now.Address, reason(err))
+		if h.over++; seldom(h.over) {
+			d.say("the lease of %s has run out, and nobody renews it: %v; it is kept", h.now.Address, reason(err))
+		}
 		h.now.renew = d.net.cfg.Timing.Longest
 	case err != nil:
 		h.now.renew = max(time.Until(h.expires)/2, d.net.cfg.Timing.Pause)

@@ -50,11 +50,19 @@ func TestARenewalWithAnotherAddress(t *testing.T) {
 	within(t, "it has its routes", func() bool {
 		return slices.Equal(routesOf(t, "eth40"), []string{"0.0.0.0/0 10.77.0.1", "10.90.0.0/16 10.77.0.3"})
 	})
+	l, err := netlink.LinkByName("eth40")
+	must(t, err)
+	floating, err := netlink.ParseAddr("10.77.0.77/24")
+	must(t, err)
+	must(t, netlink.AddrAdd(l, floating)) // as a container does
 	s.set(func() { s.address, s.options = "10.77.0.10", append(short(8), way("10.91.0.0/16", "10.77.0.4")) })
 	within(t, "it has the new address alone", func() bool { return has("eth40", "10.77.0.10/24") && !has("eth40", "10.77.0.9/24") })
 	within(t, "it has the new routes alone", func() bool {
 		return slices.Equal(routesOf(t, "eth40"), []string{"0.0.0.0/0 10.77.0.1", "10.91.0.0/16 10.77.0.4"})
 	})
+	if !has("eth40", "10.77.0.77/24") {
+		t.Error("an address that somebody else added is gone")
+	}
 	if !strings.Contains(said.text(), "gives 10.77.0.10/24 in place of 10.77.0.9/24") {
 		t.Errorf("said %q", said.text())
 	}

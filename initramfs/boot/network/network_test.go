@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/vishvananda/netlink"
@@ -226,5 +227,22 @@ func TestADeviceThatLeadsNowhereIsNotEnough(t *testing.T) {
 	f.serve(t, "feth18", "10.77.0.1", "10.77.0.9")
 	if s := settings(t, n); s.Device != "eth18" {
 		t.Errorf("%+v", s)
+	}
+}
+
+// A device without a DHCP server must not fill console and log for as long as the node runs.
+func TestASilentDeviceIsToldSeldomWhenTheBootGoesOn(t *testing.T) {
+	f := newFar(t)
+	f.wire(t, "eth24")
+	f.wire(t, "eth25")
+	n, said, _ := start(t, "windlass.net=eth24,10.24.0.2/24,gw=10.24.0.1 windlass.net=eth25,dhcp", func(c *Config) {
+		c.Timing.Answer, c.Timing.Pause, c.Timing.Longest = 10*time.Millisecond, 10*time.Millisecond, 10*time.Millisecond
+	})
+	settings(t, n)
+	within(t, "it is tried on", func() bool { return strings.Contains(said.text(), "eth25: DHCP, round 64: no server answers") })
+	for _, round := range []string{"33", "50", "63"} {
+		if strings.Contains(said.text(), "round "+round) {
+			t.Errorf("round %s is told", round)
+		}
 	}
 }
