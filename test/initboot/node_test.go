@@ -5,8 +5,8 @@ package initboot
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -33,80 +33,11 @@ type node struct {
 	t       *testing.T
 	in      io.Writer
 	api     string // where its API can be reached
+	qemu    string // socket of the emulator's monitor
 	exited  chan struct{}
 	mu      sync.Mutex
 	console bytes.Buffer
 	more    chan struct{} // closed when there is more
-}
-
-// origin is the web server that the nodes boot from; it stands at 10.0.2.2 for them.
-type origin struct {
-	url string
-
-	mu      sync.Mutex
-	files   map[string]func(w http.ResponseWriter, r *http.Request)
-	reports []report
-}
-
-type report struct {
-	MAC, Host, Stage, State, Message, Error string
-}
-
-func newOrigin(t *testing.T) *origin {
-	o := &origin{files: map[string]func(http.ResponseWriter, *http.Request){}}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	o.url = fmt.Sprintf("http://10.0.2.2:%d", l.Addr().(*net.TCPAddr).Port)
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		o.mu.Lock()
-		f := o.files[r.URL.Path]
-		o.mu.Unlock()
-		if f == nil {
-			http.NotFound(w, r)
-			return
-		}
-		f(w, r)
-	})}
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(func() { s.Close() })
-	o.files["/report"] = func(_ http.ResponseWriter, r *http.Request) {
-		var one report
-		if err := json.NewDecoder(r.Body).Decode(&one); err != nil {
-			t.Error(err)
-		}
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		o.reports = append(o.reports, one)
-	}
-	return o
-}
-
-func (o *origin) set(path string, f func(http.ResponseWriter, *http.Request)) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.files[path] = f
-}
-
-func (o *origin) text(path, text string) {
-	o.set(path, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, text) })
-}
-
-func (o *origin) file(path, file string) {
-	o.set(path, func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, file) })
-}
-
-// reported says whether a report of the kind has come.
-func (o *origin) reported(stage, state, text string) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, r := range o.reports {
-		if r.Stage == stage && r.State == state && strings.Contains(r.Message+r.Error, text) && r.MAC == "52:54:00:12:34:56" {
-			return true
-		}
-	}
-	return false
 }
 
 // programs builds windlass and its shim and gives their directory.
@@ -143,24 +74,36 @@ func image(t *testing.T, bin string, more ...func(*initramfs.Options)) string {
 }
 
 func freePort(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Helper()
+	l := listen(t, "127.0.0.1:0")
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return port(l)
 }
 
-// boot starts a guest with the words on its command line.
+// with is what a guest has that is not usual.
+type with struct {
+	years int    // that its clock is behind
+	disk  string // file of a disk
+	ipv6  bool   // no other address is to be had on its wire
+	nic   string // its network device, virtio-net-pci when it is empty
+}
+
+// boot starts a usual guest with the words on its command line.
 func boot(t *testing.T, initrd string, memory int, words ...string) *node {
 	t.Helper()
-	port := freePort(t)
+	return with{}.boot(t, initrd, memory, words...)
+}
+
+func (w with) boot(t *testing.T, initrd string, memory int, words ...string) *node {
+	t.Helper()
+	port, monitor := freePort(t), filepath.Join(t.TempDir(), "monitor")
 	line := "console=ttyS0 loglevel=4 panic=-1 no_timer_check cryptomgr.notests mitigations=off " + strings.Join(words, " ")
 	cmd := exec.Command("qemu-system-x86_64", "-M", "pc", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", fmt.Sprint(memory), "-nodefaults", "-no-reboot",
 		"-display", "none", "-serial", "stdio", "-kernel", filepath.Join(vm.Cache(), "kernel/vmlinuz"), "-initrd", initrd, "-append", line,
-		"-netdev", fmt.Sprintf("user,id=n0,hostfwd=tcp:127.0.0.1:%d-:8080", port), "-device", "virtio-net-pci,netdev=n0,romfile=,mac=52:54:00:12:34:56")
+		"-device", cmp.Or(w.nic, "virtio-net-pci")+",netdev=n0,romfile=,mac=52:54:00:12:34:56", "-monitor", "unix:"+monitor+",server=on,wait=off")
+	cmd.Args = append(cmd.Args, w.arguments(port)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	n := &node{t: t, api: fmt.Sprintf("http://127.0.0.1:%d/imageapi/v1", port), exited: make(chan struct{}), more: make(chan struct{})}
+	n := &node{t: t, api: fmt.Sprintf("http://127.0.0.1:%d/imageapi/v1", port), exited: make(chan struct{}), more: make(chan struct{}), qemu: monitor}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +117,6 @@ func boot(t *testing.T, initrd string, memory int, words ...string) *node {
 		t.Fatalf("%v: install Debian's qemu-system-x86, as test/install.sh does", err)
 	}
 	go n.read(out)
-	go func() { <-n.exited }()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-n.exited
@@ -185,6 +127,50 @@ func boot(t *testing.T, initrd string, memory int, words ...string) *node {
 		}
 	})
 	return n
+}
+
+func (w with) arguments(port int) []string {
+	args := []string{"-netdev", fmt.Sprintf("user,id=n0,hostfwd=tcp:127.0.0.1:%d-:8080", port)}
+	if w.ipv6 {
+		args[1] = "user,id=n0,ipv4=off,ipv6=on"
+	}
+	if w.years > 0 {
+		args = append(args, "-rtc", "base="+time.Now().UTC().AddDate(-w.years, 0, 0).Format("2006-01-02T15:04:05"))
+	}
+	if w.disk != "" {
+		args = append(args, "-drive", "if=none,id=d0,format=raw,file="+w.disk, "-device", "virtio-blk-pci,drive=d0")
+	}
+	return args
+}
+
+// today is the date, as the clock of a guest must have it.
+func today() string { return time.Now().UTC().Format("2006-01-02") }
+
+// monitor has the emulator do something.
+func (n *node) monitor(order string) {
+	n.t.Helper()
+	conn, err := net.Dial("unix", n.qemu)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer conn.Close()
+	// It shows a prompt when it is ready for an order, and another one when it has done that.
+	for said, told := "", false; ; {
+		b := make([]byte, 512)
+		c, err := conn.Read(b)
+		if err != nil {
+			n.t.Fatalf("%v: %s", err, said)
+		}
+		switch said += string(b[:c]); {
+		case !told && strings.HasSuffix(said, "(qemu) "):
+			told, said = true, ""
+			if _, err := io.WriteString(conn, order+"\n"); err != nil {
+				n.t.Fatal(err)
+			}
+		case told && strings.HasSuffix(said, "\n(qemu) "):
+			return
+		}
+	}
 }
 
 func (n *node) read(out io.Reader) {
@@ -257,7 +243,7 @@ func (n *node) ends() {
 	}
 }
 
-// get asks the API of the node and gives the answer; what is not 200 is an error.
+// get asks the API of the node and gives the answer; what is neither 200 nor 201 is an error.
 func (n *node) get(path string) (string, error) { return n.send(http.MethodGet, path, "") }
 
 func (n *node) send(method, path, body string) (string, error) {
@@ -274,7 +260,7 @@ func (n *node) send(method, path, body string) (string, error) {
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
+	if err == nil && resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusCreated {
 		err = fmt.Errorf("%s: %s", resp.Status, text)
 	}
 	return string(text), err
