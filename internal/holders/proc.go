@@ -88,10 +88,29 @@ func searchProcesses(matches match, found *list) {
 		if found.stop() {
 			return
 		}
+		if kernelThread(pid) { // it maps nothing
+			continue
+		}
 		if !within(mapsTimeout, func() { searchMaps(pid, matches, found) }) {
 			found.add("perhaps %s, which cannot be looked at: it may wait for storage that does not answer", process(pid))
 		}
 	}
+}
+
+func kernelThread(pid int) bool {
+	text, err := os.ReadFile(proc(pid, "stat"))
+	return err == nil && flaggedThread(text)
+}
+
+// flaggedThread reads the flags of the process, which are field 9 of proc_pid_stat(5); the name before them may hold anything.
+func flaggedThread(text []byte) bool {
+	const flag = 0x00200000 // PF_KTHREAD of linux/sched.h
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 7 {
+		return false
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 64)
+	return err == nil && flags&flag != 0
 }
 
 func searchPlaces(pid int, matches match, found *list) bool {
