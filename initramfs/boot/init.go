@@ -150,7 +150,7 @@ func (n *node) stages(ctx context.Context) {
 		return
 	}
 	n.clock(ctx)
-	if !n.configuration(ctx) {
+	if !n.configuration(ctx) || ctx.Err() != nil { // the node ends: nothing is begun any more
 		return
 	}
 	n.startDaemon(ctx)
