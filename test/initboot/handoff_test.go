@@ -12,28 +12,6 @@ import (
 	"github.com/windlass-hpc/windlass/test/vm"
 )
 
-// switchRoot gives the node to the image. Its address stands on the command line, as the kernel has it.
-func switchRoot(t *testing.T, initrd string) {
-	o := newOrigin(t)
-	o.file("/box.squashfs", box(t, `#!/bin/busybox sh
-b=/bin/busybox
-exec >/dev/console 2>&1
-echo "image: I am $$, on $($b awk '$2 == "/" {t=$3} END {print t}' /proc/mounts)"
-echo "image: $($b hostname) has $($b ip -4 -o addr show eth0 | $b awk '{print $4}')"
-echo "image: processes of windlass: $($b pidof windlass | $b wc -w)"
-[ -d /sys/fs/cgroup/init.scope ] || $b mkdir /sys/fs/cgroup/test && echo "image: cgroups can be made"
-echo x >/written && echo "image: it can be written"
-$b poweroff -f
-`, nil))
-	o.text("/box.json", definition(o.url+"/box.squashfs", "/sbin/init", ""))
-	n := boot(t, initrd, 512, "windlass.handoff=switch_root windlass.report="+o.url+"/report windlass.container="+o.url+"/box.json ip=10.0.2.15::10.0.2.2:255.255.255.0:switched:eth0:none")
-	n.await("handoff: switch_root to /sbin/init", "image: I am 1, on overlay", "image: switched has 10.0.2.15/24", "image: processes of windlass: 0", "image: cgroups can be made", "image: it can be written")
-	n.ends()
-	if !o.reported("handoff", "done", "switch_root") {
-		t.Error("the boot server was not told")
-	}
-}
-
 // kexec starts the kernel of the image. There is nothing but IPv6 on the wire.
 func kexec(t *testing.T, initrd string) {
 	o := newOrigin6(t)
