@@ -89,20 +89,31 @@ func (d *device) linked(up bool) {
 }
 
 // addressed takes an address that the kernel made itself out of what a router says, or for the link alone.
-func (d *device) addressed(u netlink.AddrUpdate) {
-	ip, ok := netip.AddrFromSlice(u.LinkAddress.IP)
-	if !ok || !ip.Is6() || ip.Is4In6() || u.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
+func (d *device) addressed(a *net.IPNet, flags int) {
+	ip, ok := netip.AddrFromSlice(a.IP)
+	if !ok || !ip.Is6() || ip.Is4In6() || flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
 		return
 	}
-	ones, _ := u.LinkAddress.Mask.Size()
+	ones, _ := a.Mask.Size()
 	d.update(func() {
 		switch {
 		case ip.IsLinkLocalUnicast():
 			d.local = true
-		case u.Flags&unix.IFA_F_PERMANENT == 0 && !d.global.IsValid():
+		case flags&unix.IFA_F_PERMANENT == 0 && !d.global.IsValid():
 			d.global = netip.PrefixFrom(ip, ones)
 		}
 	})
+}
+
+// look takes the addresses that the device has already: the kernel may have told them before it told of the device.
+func (d *device) look() {
+	list, err := netlink.AddrList(d.link, netlink.FAMILY_V6)
+	if err != nil {
+		return // a kernel without IPv6
+	}
+	for _, a := range list {
+		d.addressed(a.IPNet, a.Flags)
+	}
 }
 
 // run brings the device up and gets its addresses.

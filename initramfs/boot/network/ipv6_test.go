@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"encoding/binary"
 	"net"
 	"net/netip"
@@ -15,6 +16,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv6/server6"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/net/ipv6"
+
+	"github.com/windlass-hpc/windlass/initramfs/cmdline"
 )
 
 // announce sends router advertisements (RFC 4861, 4.2) until the test ends.
@@ -191,5 +194,26 @@ func TestARouterIsKeptWhenTheNodeForwards(t *testing.T) {
 	must(t, err)
 	if !slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Gw.String() == "fe80::1" && r.Priority == metric }) {
 		t.Errorf("the router of the device that the node booted from is not preferred: %v", routes)
+	}
+}
+
+// A process that takes over finds the device up, with addresses of which the kernel says nothing new.
+func TestTheNextProcessKnowsTheAddressesThatAreThere(t *testing.T) {
+	f := newFar(t)
+	f.wire(t, "eth26")
+	f.serve6(t, "feth26", "fd26::9")
+	f.address(t, "feth26", "fe80::1/64")
+	for i := range 3 {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		said := &lines{t: t}
+		n, err := Start(ctx, Config{Links: []cmdline.Link{{Device: "eth26", Method: cmdline.DHCP6}}, Say: said.say})
+		must(t, err)
+		wait, done := context.WithTimeout(ctx, 20*time.Second)
+		defer done()
+		if _, err := n.Wait(wait); err != nil {
+			t.Fatalf("process %d: %v; said %q", i, err, said.text())
+		}
+		cancel()
 	}
 }

@@ -167,6 +167,7 @@ func (n *Network) meet(ctx context.Context, l netlink.Link) *device {
 	n.mu.Lock()
 	n.devices[l.Attrs().Index] = d
 	n.mu.Unlock()
+	d.look()
 	go d.run(ctx)
 	return d
 }
@@ -177,6 +178,6 @@ func (n *Network) address(u netlink.AddrUpdate) {
 	d := n.devices[u.LinkIndex]
 	n.mu.Unlock()
 	if d != nil && u.NewAddr {
-		d.addressed(u)
+		d.addressed(&u.LinkAddress, u.Flags)
 	}
 }
