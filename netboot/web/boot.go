@@ -7,9 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"sync"
-
-	"golang.org/x/time/rate"
 
 	"github.com/windlass-hpc/windlass/internal/bootstage"
 	"github.com/windlass-hpc/windlass/internal/fault"
@@ -109,34 +106,6 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-const (
-	reportRate  = 20 // a second, by one address
-	reportBurst = 100
-	maxSources  = 4096
-)
-
-// rates bounds how often an address may report.
-type rates struct {
-	mu sync.Mutex
-	by map[netip.Addr]*rate.Limiter
-}
-
-func newRates() *rates { return &rates{by: map[netip.Addr]*rate.Limiter{}} }
-
-func (r *rates) allow(from netip.Addr) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	l := r.by[from]
-	if l == nil {
-		if len(r.by) >= maxSources {
-			clear(r.by) // rather forget than remember without end
-		}
-		l = rate.NewLimiter(reportRate, reportBurst)
-		r.by[from] = l
-	}
-	return l.Allow()
 }
 
 // newErrorLog takes what net/http says.

@@ -70,7 +70,7 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Server{o: o, quiet: quiet.New(o.Now), rates: newRates()}
+	return &Server{o: o, quiet: quiet.New(o.Now), rates: newRates(o.Now)}
 }
 
 // Listen opens the socket.

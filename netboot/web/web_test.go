@@ -98,11 +98,36 @@ func TestReportsAreCountedAgainstWhoSendsThem(t *testing.T) {
 	if w := s.ask("POST", "/report", "10.1.0.11", `{"mac":"52:54:00:00:00:01","stage":"init"}`); w.Code != 204 {
 		t.Errorf("another node is refused too: %d %s", w.Code, w.Body)
 	}
-	for i := range 3 * maxSources {
-		s.rates.allow(netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)}))
+}
+
+// Who has reported too much is not forgotten for all the others that report, and does not become somebody else by another address.
+func TestOneHostIsNotForgottenForOthers(t *testing.T) {
+	now := time.Unix(1000, 0)
+	r := newRates(func() time.Time { return now })
+	hog := netip.MustParseAddr("10.1.0.66")
+	for range reportBurst {
+		r.allow(hog)
 	}
-	if n := len(s.rates.by); n > maxSources {
-		t.Errorf("%d addresses are remembered", n)
+	for i := range 3 * maxSources {
+		r.allow(netip.AddrFrom4([4]byte{10, 2, byte(i >> 8), byte(i)}))
+		if i%100 == 0 && r.allow(hog) {
+			t.Fatalf("after %d others it may report again", i)
+		}
+	}
+	if len(r.by) != maxSources || r.order.Len() != maxSources {
+		t.Errorf("%d hosts are remembered, in a list of %d", len(r.by), r.order.Len())
+	}
+	allowed := 0
+	for i := range 10 * reportBurst {
+		if r.allow(netip.AddrFrom16([16]byte{0x20, 1, 13: byte(i >> 16), 14: byte(i >> 8), 15: byte(i)})) {
+			allowed++
+		}
+	}
+	if allowed != reportBurst {
+		t.Errorf("a host with many addresses sent %d reports at once", allowed)
+	}
+	if now = now.Add(time.Second); !r.allow(hog) {
+		t.Error("a second later it may still not")
 	}
 }
 
