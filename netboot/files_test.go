@@ -176,10 +176,14 @@ func TestANodeIsFollowedFromDHCPToRunning(t *testing.T) {
 		t.Errorf("the metrics do not show it")
 	}
 	// another node may not have its script, nor speak for it
-	n2 := b.node(t, "n2", "52:54:00:00:00:02")
-	n2.address(t, "10.1.0.66")
+	n2 := b.booted(t, "n2", "52:54:00:00:00:02", "10.1.0.100")
 	if got := n2.fails(t, "curl", "-sSf", webURL+"/boot/ipxe?mac=52:54:00:00:00:01"); !strings.Contains(got, "403") {
 		t.Errorf("n2 asked for the script of n1: %s", got)
+	}
+	// but n1 may report from an address of the site that is nobody's
+	n1.address(t, "10.1.0.66")
+	if got := n1.run(t, "curl", "-s", "--interface", "10.1.0.66", "-o", "/dev/null", "-w", "%{http_code}", "-d", `{"mac":"52:54:00:00:00:01","stage":"running","state":"done"}`, webURL+"/report"); got != "204" {
+		t.Errorf("a report from another address of the node answers %s", got)
 	}
 	s.kill(t, syscall.SIGTERM)
 	b.serve(t, config)

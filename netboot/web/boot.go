@@ -54,16 +54,22 @@ func (s *Server) base(r *http.Request) string {
 	return "http://" + s.o.Site.HTTP.Listen
 }
 
-// checkSource refuses who speaks for a node from an address that is not the node's. This machine may ask for any.
+// checkSource refuses who speaks for a node from an address that is another node's, or that cannot be the node's: when it has one from us, the
+// others that it may have lie in our subnets. This machine may ask for any.
 func (s *Server) checkSource(mac string, from netip.Addr) error {
 	if !s.o.Site.HTTP.CheckSource || from.IsLoopback() {
 		return nil
 	}
-	if own, ok := s.o.Address(mac); ok && own != from {
-		return fault.New(fault.Forbidden, "%s has the address %s, not %s", mac, own, from)
-	}
 	if owner, ok := s.o.Owner(from); ok && owner != mac {
-		return fault.New(fault.Forbidden, "%s is the address of another node than %s", from, mac)
+		return fault.New(fault.Forbidden, "%s is the address of another node than %s; if this is right, set http.check_source: false", from, mac)
+	}
+	own, ok := s.o.Address(mac)
+	if !ok || own == from {
+		return nil
+	}
+	if _, ok := s.o.Site.SubnetOf(from); !ok {
+		return fault.New(fault.Forbidden,
+			"%s has the address %s, and asks from %s, which is in none of `subnets`: add the network there, or set http.check_source: false", mac, own, from)
 	}
 	return nil
 }

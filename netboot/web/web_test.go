@@ -62,6 +62,20 @@ func (s *Server) ask(method, url, from, body string) *httptest.ResponseRecorder 
 	return w
 }
 
+// subnets are the networks of a site.
+const subnets = "subnets: [{subnet: 10.1.0.0/24}, {subnet: 10.2.0.0/24}]\n"
+
+func TestARefusalSaysHowToAllowIt(t *testing.T) {
+	s, _ := newServer(t, subnets)
+	for from, word := range map[string]string{"10.3.0.12": "subnets", "10.1.0.11": "another node"} {
+		mac := map[string]string{"10.3.0.12": "52:54:00:00:00:01", "10.1.0.11": "52:54:00:00:00:02"}[from]
+		w := s.ask("POST", "/report", from, `{"mac":"`+mac+`","stage":"init"}`)
+		if body := w.Body.String(); w.Code != 403 || !strings.Contains(body, word) || !strings.Contains(body, "check_source: false") {
+			t.Errorf("from %s: %d %s", from, w.Code, body)
+		}
+	}
+}
+
 func TestWhoMayAskForWhat(t *testing.T) {
 	const n1, n2 = "/boot/ipxe?mac=52:54:00:00:00:01", "/boot/ipxe?mac=52-54-00-00-00-02"
 	for _, c := range []struct {
@@ -73,6 +87,8 @@ func TestWhoMayAskForWhat(t *testing.T) {
 		{"", "/nodes", "10.1.0.12", 200}, {"http: {status_from: [10.1.0.12/32]}\n", "/nodes", "10.1.0.12", 200},
 		{"http: {status_from: [10.1.0.12/32]}\n", "/nodes", "10.1.0.13", 403}, {"http: {status_from: [10.1.0.12/32]}\n", "/events", "127.0.0.1", 200},
 		{"http: {status_from: [10.1.0.12/32]}\n", "/healthz", "10.1.0.13", 200},
+		// a node that has more than one address, such as on a VLAN
+		{subnets, n1, "10.1.0.12", 200}, {subnets, n1, "10.2.0.12", 200}, {subnets, n1, "10.3.0.12", 403}, {subnets, n2, "10.1.0.11", 403},
 	} {
 		s, _ := newServer(t, c.more)
 		if w := s.ask("GET", c.url, c.from, ""); w.Code != c.code {
