@@ -32,3 +32,25 @@ func TestInventedKeysAreBounded(t *testing.T) {
 		t.Errorf("%d lines, %d keys", n, len(q.said))
 	}
 }
+
+// After many things were said that do not come again, new ones are told apart again.
+func TestOldKeysMakeRoom(t *testing.T) {
+	now := time.Unix(1000, 0)
+	q := New(func() time.Time { return now })
+	nothing := func(int) {}
+	for i := range 2 * maxQuiet {
+		q.Do(fmt.Sprintf("server %d", i), nothing)
+	}
+	now = now.Add(quietTime / 2)
+	q.Do("wire eth0", nothing) // is still remembered later
+	now = now.Add(quietTime / 2)
+	said := map[string]int{}
+	for range 3 {
+		for _, key := range []string{"server a", "server b", "wire eth0"} {
+			q.Do(key, func(int) { said[key]++ })
+		}
+	}
+	if said["server a"] != 1 || said["server b"] != 1 || len(q.said) > maxQuiet {
+		t.Errorf("said were %v, remembered are %d", said, len(q.said))
+	}
+}
