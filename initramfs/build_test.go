@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"bytes"
 	"context"
 	"debug/elf"
 	"errors"
@@ -120,8 +121,54 @@ func TestTheLayerOfModules(t *testing.T) {
 	if !ok || !strings.Contains(string(e.Data), "\nload nbd\n") || !strings.Contains(string(e.Data), "\n\talias fs-erofs\n") {
 		t.Errorf("the index: %.300s", e.Data)
 	}
-	if err := p.Measure(); err != nil || l.Bytes < 10<<20 || p.Modules < 50 || p.Modules > l.Files {
+	if err := p.Measure(); err != nil || l.Bytes < 3<<20 || l.Bytes > 10<<20 || p.Modules < 50 || p.Modules > l.Files {
 		t.Errorf("got %+v, %d modules, %v", l, p.Modules, err)
+	}
+}
+
+// TestModulesAreCompressedOneByOne reads back what the node will, and what another loader will.
+func TestModulesAreCompressedOneByOne(t *testing.T) {
+	const module = "kernel/fs/squashfs/squashfs.ko"
+	o := plain(t)
+	o.Modules, o.Module = kernelDir(t), []string{"squashfs"}
+	for name, c := range map[string]struct {
+		change func(*Options)
+		ending string
+	}{
+		"with the base":      {func(*Options) {}, ".zst"},
+		"the layer alone":    {func(o *Options) { o.Only = []string{LayerKmod} }, ""},
+		"none is asked for":  {func(o *Options) { o.ModuleCompress = None }, ""},
+		"zstd is, for alone": {func(o *Options) { o.Only, o.ModuleCompress = []string{LayerKmod}, Zstd }, ".zst"},
+	} {
+		o := o
+		c.change(&o)
+		p, err := Prepare(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tree, root := p.Layers[len(p.Layers)-1].tree, "lib/modules/"+p.Release+"/"
+		e, ok := tree.Get(root + module + c.ending)
+		if !ok {
+			t.Errorf("%s: no %s", name, module+c.ending)
+			continue
+		}
+		data, err := e.Load()
+		file := filepath.Join(t.TempDir(), "m.ko"+c.ending)
+		if err := errors.Join(err, os.WriteFile(file, data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if plain, err := kmod.ReadPlain(file); err != nil || !bytes.HasPrefix(plain, []byte("\x7fELF")) || c.ending != "" && len(data) > len(plain)*2/3 {
+			t.Errorf("%s: %d bytes packed, %d plain, %v", name, len(data), len(plain), err)
+		}
+		for _, list := range []string{kmod.IndexName, kmod.DepName} {
+			if e, _ := tree.Get(root + list); !strings.Contains(string(e.Data), "squashfs/squashfs.ko"+c.ending) {
+				t.Errorf("%s: %s is\n%.300s", name, list, e.Data)
+			}
+		}
+	}
+	o.ModuleCompress = XZ
+	if _, err := Prepare(t.Context(), o); !fault.Is(err, fault.Invalid) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -47,8 +47,11 @@ type Options struct {
 
 	Only     []string // layers to write; all that there are when it is empty
 	Compress Compression
-	Level    int    // of the compression; 0 is its own
-	Time     uint32 // of all files, in seconds since 1970
+	Level    int // of the compression; 0 is its own
+	// ModuleCompress is how each module is compressed by itself, and stays so on the node until it is loaded: zstd or none. "" is zstd when the
+	// layer base, whose modprobe knows it, is written too.
+	ModuleCompress Compression
+	Time           uint32 // of all files, in seconds since 1970
 }
 
 // File is a file to pack.
@@ -102,6 +105,9 @@ func (o *Options) check() error {
 	}
 	if slices.Contains(o.Only, LayerConfig) && !o.wants(LayerConfig) {
 		return fault.Hintf(fault.New(fault.Invalid, "the layer config would be empty"), "say what goes into it: --config, --overlay or --file")
+	}
+	if c := o.ModuleCompress; c != "" && c != Zstd && c != None {
+		return fault.New(fault.Invalid, "modules are not compressed by %q; there are zstd and none", c)
 	}
 	return o.Compress.check(o.Level)
 }

@@ -37,12 +37,18 @@ func (p *Plan) modules(o *Options) (*cpio.Tree, error) {
 	p.Notes = append(p.Notes, set.Notes...)
 	t := &cpio.Tree{}
 	root := path.Join("lib/modules", p.Release)
+	wrap, err := o.moduleWrap()
+	if err != nil {
+		return nil, err
+	}
 	for _, m := range set.Modules {
-		if err := t.Add(cpio.Entry{Name: path.Join(root, m.Plain()), Mode: cpio.TypeRegular | 0o644, Load: m.Read}); err != nil {
+		e := cpio.Entry{Name: path.Join(root, m.Plain()+wrap.ending), Mode: cpio.TypeRegular | 0o644, Load: func() ([]byte, error) { return wrap.of(m.Read()) }}
+		if err := t.Add(e); err != nil {
 			return nil, err
 		}
 	}
 	index := dir.Index(set, p.Release, o.Load)
+	index.Compressed(wrap.ending)
 	dep, aliases := index.Depmod()
 	for name, text := range map[string][]byte{kmod.IndexName: index.Text(), kmod.DepName: dep, kmod.AliasesName: aliases} {
 		if err := t.File(path.Join(root, name), 0o644, text); err != nil {

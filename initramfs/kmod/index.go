@@ -21,7 +21,7 @@ const IndexName = "windlass.modules"
 //	load loop
 //	built-in ext4
 //	answers fs-ext4
-//	module erofs kernel/fs/erofs/erofs.ko
+//	module erofs kernel/fs/erofs/erofs.ko.zst
 //		needs libcrc32c
 //		before crc32c
 //		alias fs-erofs
@@ -39,7 +39,7 @@ const (
 // Packed is a module of an index.
 type Packed struct {
 	Name                 string
-	Path                 string // relative to the directory of the index
+	Path                 string // relative to the directory of the index; .xz, .zst, .gz: it is compressed
 	Needs, Before, After []string
 	Aliases              []string
 }
@@ -63,6 +63,13 @@ func (d *Dir) Index(s *Set, release string, load []string) *Index {
 		x.add(&Packed{Name: m.Name, Path: m.Plain(), Needs: m.Needs, Before: m.Before, After: m.After, Aliases: m.Aliases})
 	}
 	return x
+}
+
+// Compressed says that all modules' files have the ending, such as .zst, and are compressed so.
+func (x *Index) Compressed(ending string) {
+	for _, m := range x.Modules {
+		m.Path += ending
+	}
 }
 
 func (x *Index) add(p *Packed) {

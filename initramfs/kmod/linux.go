@@ -22,13 +22,12 @@ func (linux) live(name string) bool {
 // load waits for who loads the same module at this time. EEXIST is no error: the module is there. EBUSY is what Linux since 6.4 answers when
 // the other one failed: then it is our turn.
 func (linux) load(file, params string) error {
-	f, err := os.Open(file)
+	give, err := giver(file, params)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
 	for range patience {
-		err = unix.FinitModule(int(f.Fd()), params, 0)
+		err = give()
 		if errors.Is(err, unix.EEXIST) {
 			return nil
 		}
@@ -37,4 +36,20 @@ func (linux) load(file, params string) error {
 		}
 	}
 	return err
+}
+
+// giver gives the kernel the module in the file. One that is compressed is unpacked here: not every kernel can.
+func giver(file, params string) (func() error, error) {
+	if strings.HasSuffix(file, ".ko") {
+		return func() error {
+			f, err := os.Open(file)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			return unix.FinitModule(int(f.Fd()), params, 0)
+		}, nil
+	}
+	data, err := ReadPlain(file)
+	return func() error { return unix.InitModule(data, params) }, err
 }

@@ -45,7 +45,7 @@ type Loader struct {
 type kernel interface {
 	// live says whether the module is there and has finished its start.
 	live(name string) bool
-	// load gives the module in the file to the kernel. The error is that of finit_module(2).
+	// load gives the module in the file to the kernel. The error is that of finit_module(2), or of what could not be read.
 	load(file, params string) error
 }
 

@@ -51,7 +51,7 @@ func TestAnInitramfsIsBuiltAndListed(t *testing.T) {
 	}
 	r = initramfsOf(t, nil, "ls", out)
 	if r.want(t, 0, ""); !strings.Contains(r.out, "init -> bin/windlass") || !strings.Contains(r.out, "5:1 dev/console") ||
-		!strings.Contains(r.out, "/squashfs.ko\n") || !strings.Contains(r.out, "-rwxr-xr-x 0:0         9 opt/x") || strings.Contains(r.out, "erofs") {
+		!strings.Contains(r.out, "/squashfs.ko.zst\n") || !strings.Contains(r.out, "-rwxr-xr-x 0:0         9 opt/x") || strings.Contains(r.out, "erofs") {
 		t.Errorf("ls: %s", r.out)
 	}
 	r = initramfsOf(t, nil, "ls", out, "-q")

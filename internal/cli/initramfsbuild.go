@@ -51,6 +51,8 @@ it from a boot server can read all that is in it.`,
 	f.StringVar(&b.preset, "preset", "", "which modules: minimal (virtual machines), hpc (clusters), all, none (default hpc)")
 	f.StringArrayVar(&b.Module, "module", nil, "one module more, with what it needs; may be given again")
 	f.StringArrayVar(&b.Load, "load", nil, "a module that is loaded when the node starts, not when it is needed; may be given again")
+	f.StringVar((*string)(&b.ModuleCompress), "module-compress", "",
+		"how each module is compressed by itself until it is loaded, which saves the node's memory: zstd or none (default zstd, none without the layer base)")
 	f.StringVar(&b.Firmware, "firmware", "", "directory, such as /lib/firmware, out of which the firmware that modules name is packed")
 	f.StringArrayVar(&b.Config, "config", nil, "the daemon's configuration; what is given after it goes to /etc/windlass under its own name")
 	f.StringArrayVar(&b.Overlay, "overlay", nil, "directory to copy over the root; may be given again")
