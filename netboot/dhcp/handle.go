@@ -73,14 +73,17 @@ func (h *Handler) Handle(ctx context.Context, w Wire, p Packet) *Answer {
 // reply chooses by mode, port and type of the message.
 func (h *Handler) reply(ctx context.Context, r *request) *dhcpv4.DHCPv4 {
 	switch {
-	case r.port == PXEPort || r.wire.Mode == config.Proxy:
+	case r.port == PXEPort || r.wire.Mode == config.Proxy && !r.relay.IsValid():
 		return h.proxy(r)
-	case r.wire.Mode != config.DHCP:
+	case r.wire.Mode != config.DHCP && r.wire.Mode != config.Proxy:
 		return nil
 	}
-	if !r.locate(h.o.Site) {
+	if !r.locate(h.o.Site) { // else anybody could have answers sent to any address, as a relay agent
 		h.drop(r.wire, "no-subnet", "a request from "+r.mac+" came from a network that is not in `subnets`")
 		return nil
+	}
+	if r.wire.Mode == config.Proxy {
+		return h.proxy(r)
 	}
 	switch r.m.MessageType() {
 	case dhcpv4.MessageTypeDiscover:

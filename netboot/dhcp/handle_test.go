@@ -33,6 +33,7 @@ func (c *counts) OtherServer(string)                { c.add("other") }
 // bench is a handler and what it says.
 type bench struct {
 	*Handler
+	now   func() time.Time
 	log   *strings.Builder
 	count *counts
 	nodes *nodes.Registry
@@ -61,10 +62,10 @@ nodes: [{name: n1, mac: "52:54:00:00:00:01", ip: 10.1.0.11}]
 	if table == nil {
 		t.Fatal(errs)
 	}
-	b := &bench{log: &strings.Builder{}, count: &counts{by: map[string]int{}}, nodes: nodes.New(nil, nil)}
+	b := &bench{now: time.Now, log: &strings.Builder{}, count: &counts{by: map[string]int{}}, nodes: nodes.New(nil, nil)}
 	log := logrus.New()
 	log.SetOutput(b.log)
-	b.Handler = New(Options{Site: c, Leases: table, Nodes: b.nodes, Log: log, Meter: b.count,
+	b.Handler = New(Options{Site: c, Leases: table, Nodes: b.nodes, Log: log, Meter: b.count, Now: func() time.Time { return b.now() },
 		Node: func(mac string) (config.Node, bool) {
 			if n, ok := c.Node(mac); ok {
 				return n, true
@@ -155,6 +156,7 @@ func TestWhatIsNotAnswered(t *testing.T) {
 		"multicast":        {config.DHCP, 67, []dhcpv4.Modifier{dhcpv4.WithHwAddr(net.HardwareAddr{1, 0, 0, 0, 0, 1})}},
 		"long address":     {config.DHCP, 67, []dhcpv4.Modifier{dhcpv4.WithHwAddr(make(net.HardwareAddr, 16))}},
 		"other network":    {config.DHCP, 67, []dhcpv4.Modifier{dhcpv4.WithGatewayIP(ip("10.9.0.9"))}},
+		"proxy, elsewhere": {config.Proxy, 67, []dhcpv4.Modifier{dhcpv4.WithOption(dhcpv4.OptClassIdentifier("PXEClient")), dhcpv4.WithGatewayIP(ip("10.9.0.9"))}},
 	} {
 		if a, r := b.ask(t, c.mode, c.port, c.mods...); a != nil {
 			t.Errorf("%s: %s", name, r.Summary())
@@ -182,6 +184,7 @@ func TestAnswersFitAndCannotBeBlownUp(t *testing.T) {
 
 func TestAFloodIsAFewLines(t *testing.T) {
 	b := newBench(t, "")
+	b.now = func() time.Time { return time.Unix(1000, 0) } // however long it takes
 	for i := range 5000 {
 		b.Handle(context.Background(), wire(config.DHCP), Packet{Data: []byte{byte(i), byte(i >> 8)}, Port: 67})
 		b.ask(t, config.DHCP, 67, dhcpv4.WithHwAddr(net.HardwareAddr{2, 0, 0, 1, byte(i >> 8), byte(i)}))
@@ -270,7 +273,7 @@ func FuzzHandle(f *testing.F) {
 		f.Add(m.ToBytes()[:245])
 	}
 	b := newBench(f, "")
-	b.o.Now = func() time.Time { return time.Unix(0, 0) }
+	b.now = func() time.Time { return time.Unix(0, 0) }
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, w := range []Wire{wire(config.DHCP), wire(config.Proxy)} {
 			for _, port := range []int{ServerPort, PXEPort} {
