@@ -130,7 +130,7 @@ func (s *server) openState() error {
 		return fault.Hintf(errors.Join(errs...), "state_dir must be a directory that can be written")
 	}
 	for _, err := range errs {
-		s.o.Log.WithError(err).Warn("a lease of an earlier server is left out")
+		s.o.Log.WithError(err).Warn("leases: not all is well with what an earlier server left, or with the disk")
 	}
 	s.leases, s.nodes = table, nodes.New(listed, nil)
 	for _, err := range s.nodes.Keep(c.StateDir) {

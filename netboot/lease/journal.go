@@ -32,14 +32,19 @@ type journal struct {
 	// all gives one line for each lease, and calls gathered while no line can be added.
 	all func(gathered func()) (lines [][]byte)
 
+	// syncDir is durable.SyncDir, but for tests.
+	syncDir func(ctx context.Context, dir string) error
+
 	flush sync.Mutex // held by who writes; guards what follows
 	f     *os.File
+	named bool // that the file has its name is on disk, too
 	size  int64
 	lines int
 	limit int // of lines, from which on the file is written anew
 
-	mu   sync.Mutex
-	next *batch
+	mu     sync.Mutex
+	next   *batch
+	failed error // of what was written last
 }
 
 // batch is lines that are synced together. It is guarded by flush once it is taken.
@@ -66,7 +71,7 @@ func openJournal(dir string) (*journal, error) {
 		}
 		return nil, err
 	}
-	return &journal{path: filepath.Join(dir, fileName), lock: lock, next: &batch{}}, nil
+	return &journal{path: filepath.Join(dir, fileName), lock: lock, syncDir: durable.SyncDir, next: &batch{}}, nil
 }
 
 func (j *journal) close() error {
@@ -113,79 +118,4 @@ func (j *journal) wait(b *batch) error {
 		b.err = j.append(b)
 	}
 	return b.err
-}
-
-func (j *journal) append(b *batch) error {
-	_, err := j.f.WriteAt(b.data, j.size)
-	if err == nil {
-		err = unix.Fdatasync(int(j.f.Fd()))
-	}
-	if err != nil {
-		// no node is told of these, so the next server must not read them
-		return fmt.Errorf("write %s: %w", j.path, errors.Join(err, j.f.Truncate(j.size)))
-	}
-	j.size += int64(len(b.data))
-	j.lines += b.lines
-	return nil
-}
-
-// rewrite replaces the file by one with a line for each lease, those of the batch that gathers among them. When there is no room for that, the
-// file grows on.
-func (j *journal) rewrite() error {
-	var b *batch
-	lines := j.all(func() { b = j.take() })
-	var data []byte
-	for _, line := range lines {
-		data = append(append(data, line...), '\n')
-	}
-	f, err := j.replace(data)
-	if err != nil && j.f != nil {
-		j.limit = 2 * j.lines
-		b.err = j.append(b)
-		return b.err
-	}
-	if err != nil {
-		return err
-	}
-	if j.f != nil {
-		j.f.Close() // has no name any more
-	}
-	j.f, j.size, j.lines, j.limit = f, int64(len(data)), len(lines), max(minLines, 4*len(lines))
-	b.err = durable.SyncDir(context.Background(), filepath.Dir(j.path))
-	return b.err
-}
-
-// goOn opens the file that an earlier server wrote, whose first size bytes are whole lines.
-func (j *journal) goOn(size int64) error {
-	f, err := os.OpenFile(j.path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	if err := f.Truncate(size); err != nil {
-		f.Close()
-		return err
-	}
-	j.f, j.size, j.limit = f, size, minLines
-	return nil
-}
-
-// replace writes a new file, syncs it and gives it the name; the directory is not synced yet.
-func (j *journal) replace(data []byte) (*os.File, error) {
-	tmp := j.path + durable.TempSuffix
-	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if _, err = f.Write(data); err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = os.Rename(tmp, j.path)
-	}
-	if err != nil {
-		f.Close()
-		os.Remove(tmp)
-		return nil, err
-	}
-	return f, nil
 }

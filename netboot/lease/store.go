@@ -51,6 +51,12 @@ func Open(o Options) (*Table, []error) {
 	return t, errs
 }
 
+// Failing gives why leases can or could not be written lately; nil when they can be, as far as is known.
+func (t *Table) Failing() error { return t.j.failing() }
+
+// Mend tries again to write what could not be written. It is nil when nothing is amiss any more.
+func (t *Table) Mend() error { return t.j.mend() }
+
 // Close ends the keeping of leases.
 func (t *Table) Close() error { return t.j.close() }
 
