@@ -425,10 +425,17 @@ func TestAnInterfaceThatGoesAwayComesBack(t *testing.T) {
 	run(t, "ip", "link", "del", b.bridge)
 	s.log.wait(t, "level=error", "the interface failed", "wire=br0")
 	s.log.wait(t, "level=warning", "the interface is not back yet", "wire=br0")
+	health := func() string { return run(t, "curl", "-s", "-w", " %{http_code}", "http://127.0.0.1:8080/healthz") }
+	if got := health(); !strings.Contains(got, "br0") || !strings.HasSuffix(got, " 503") {
+		t.Errorf("a watchdog is told %s", got)
+	}
 	run(t, "ip", "link", "add", b.bridge, "type", "bridge", "forward_delay", "0", "stp_state", "0")
 	run(t, "ip", "address", "add", serverAddr+"/24", "dev", b.bridge)
 	run(t, "ip", "link", "set", b.bridge, "up")
 	s.log.wait(t, "level=info", "the interface is back", "wire=br0")
+	if got := health(); !strings.HasSuffix(got, " 200") {
+		t.Errorf("a watchdog is told %s", got)
+	}
 	l, err := b.node(t, "n1", "52:54:00:00:00:01").client(t).Request(within(t))
 	must(t, err)
 	if l.ACK.YourIPAddr.String() != "10.1.0.11" {

@@ -6,6 +6,7 @@ package netboot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"path/filepath"
 	"time"
@@ -171,7 +172,7 @@ func (s *server) openFiles(ctx context.Context) error {
 	s.web = web.New(web.Options{
 		Site: c, Scripts: s.o.Scripts, Nodes: s.nodes, Address: s.address, Owner: s.owner,
 		Files: tree(c.Files, nil), Images: tree(c.Images, nil), Programs: tree("", programs),
-		Metrics: s.meter.handler(), Log: s.o.Log, Meter: s.meter,
+		Metrics: s.meter.handler(), Health: s.health, Log: s.o.Log, Meter: s.meter,
 	})
 	return s.web.Listen(ctx)
 }
@@ -198,6 +199,18 @@ func (s *server) owner(a netip.Addr) (string, bool) {
 		return "", false
 	}
 	return s.leases.Who(a)
+}
+
+// health gives why nodes cannot be served as they should be.
+func (s *server) health() error {
+	var errs []error
+	for _, w := range s.wires {
+		errs = append(errs, w.Failing())
+	}
+	if err := s.leases.Failing(); err != nil {
+		errs = append(errs, fmt.Errorf("leases cannot be written: %w", err))
+	}
+	return errors.Join(errs...)
 }
 
 func (s *server) openWires(ctx context.Context) error {

@@ -67,7 +67,7 @@ func (s *server) run(ctx context.Context) error {
 	return err
 }
 
-// save writes down now and then how far the nodes have come.
+// save writes down now and then how far the nodes have come, and leases that could not be written before.
 func (s *server) save(ctx context.Context) {
 	tick := time.NewTicker(saveTime)
 	defer tick.Stop()
@@ -79,6 +79,7 @@ func (s *server) save(ctx context.Context) {
 			if err := s.nodes.Save(ctx); err != nil {
 				s.o.Log.WithError(err).Warn("how far the nodes have come could not be written down")
 			}
+			_ = s.leases.Mend() // /healthz tells of it, and the node whose lease it was has been told in the log
 		}
 	}
 }

@@ -47,6 +47,17 @@ type Server struct {
 	buffers sync.Pool // of *[maxPacket + 1]byte
 	mu      sync.Mutex
 	s       *sockets
+	failed  error // why there are none
+}
+
+// Failing gives why the wire is not served at the moment; nil when it is.
+func (s *Server) Failing() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.s != nil || s.failed == nil {
+		return nil
+	}
+	return fmt.Errorf("interface %s is not served: %w", s.wire.Name, s.failed)
 }
 
 // sockets are open together and closed together.
@@ -127,7 +138,10 @@ func (s *Server) Serve(ctx context.Context) {
 		s.mu.Unlock()
 		if now != nil {
 			err := s.serve(ctx, now)
+			s.mu.Lock()
 			now.close()
+			s.s, s.failed = nil, err
+			s.mu.Unlock()
 			if ctx.Err() != nil {
 				return
 			}
@@ -151,7 +165,7 @@ func (s *Server) reopen(ctx context.Context) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.s = next; next == nil {
+	if s.s, s.failed = next, err; next == nil {
 		return
 	}
 	if ctx.Err() != nil {

@@ -24,6 +24,16 @@ func (s *Server) status(fn func(http.ResponseWriter, *http.Request) error) func(
 	}
 }
 
+// healthz is for a watchdog.
+func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) error {
+	if s.o.Health != nil {
+		if err := s.o.Health(); err != nil {
+			return fault.New(fault.Unavailable, "%w", err)
+		}
+	}
+	return writeJSON(w, map[string]bool{"ok": true})
+}
+
 // nodes shows how far every node has come, as JSON, or as a table for people.
 func (s *Server) nodes(w http.ResponseWriter, r *http.Request) error {
 	all := s.o.Nodes.All()

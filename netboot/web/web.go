@@ -52,6 +52,7 @@ type Options struct {
 	// Files, Images and Programs are what is published below the paths of package script.
 	Files, Images, Programs *publish.Tree
 	Metrics                 http.Handler
+	Health                  func() error // why nodes cannot be served as they should be; may be nil
 	Log                     logrus.FieldLogger
 	Meter                   Meter
 	Now                     func() time.Time // nil is time.Now
@@ -125,7 +126,7 @@ func (s *Server) Handler() http.Handler {
 	route("POST "+script.ReportPath, "report", s.report)
 	route("GET /nodes", "nodes", s.status(s.nodes))
 	route("GET /events", "events", s.status(s.events))
-	route("GET /healthz", "healthz", func(w http.ResponseWriter, _ *http.Request) error { return writeJSON(w, map[string]bool{"ok": true}) })
+	route("GET /healthz", "healthz", s.healthz)
 	if s.o.Metrics != nil {
 		route("GET /metrics", "metrics", s.status(func(w http.ResponseWriter, r *http.Request) error {
 			s.o.Metrics.ServeHTTP(w, r)

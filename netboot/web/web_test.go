@@ -2,6 +2,7 @@ package web
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -195,4 +196,20 @@ func FuzzRequest(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestAWatchdogIsToldWhatIsAmiss(t *testing.T) {
+	s, _ := newServer(t, "")
+	if w := s.ask("GET", "/healthz", "127.0.0.1", ""); w.Code != 200 {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	var amiss error
+	s.o.Health = func() error { return amiss }
+	if w := s.ask("GET", "/healthz", "127.0.0.1", ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"ok":true`) {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	amiss = errors.New("eth7 is gone")
+	if w := s.ask("GET", "/healthz", "127.0.0.1", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "eth7 is gone") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
 }
