@@ -218,7 +218,7 @@ func (s *server) openWires(ctx context.Context) error {
 		Log: s.o.Log, Meter: s.meter})
 	for _, i := range s.o.Site.Interfaces {
 		if i.EmptyRA {
-			r, err := ra.Listen(i.Name)
+			r, err := ra.Listen(i.Name, s.o.Log)
 			if err != nil {
 				return err
 			}

@@ -43,11 +43,7 @@ func (s *server) run(ctx context.Context) error {
 		all.Go(func() { w.Serve(ctx) })
 	}
 	for _, r := range s.ras {
-		all.Go(func() {
-			if err := r.Serve(ctx); err != nil { // a convenience: DHCP goes on
-				s.o.Log.WithError(err).Warn("empty router advertisements ended")
-			}
-		})
+		all.Go(func() { r.Serve(ctx) })
 	}
 	if s.tftp != nil {
 		serve("TFTP", s.tftp.Serve)

@@ -6,13 +6,18 @@ package ra
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv6"
 	"golang.org/x/time/rate"
+
+	"github.com/windlass-hpc/windlass/netboot/quiet"
 )
 
 const (
@@ -22,14 +27,36 @@ const (
 	most = 10
 )
 
+const (
+	// retryTime is how long an interface that failed is left alone.
+	retryTime = 2 * time.Second
+	// lookTime is how often it is looked whether the interface is still the one that was opened: no socket of this kind tells when it has gone.
+	lookTime = 2 * time.Second
+)
+
 // Server answers on one interface.
 type Server struct {
+	name  string
+	log   logrus.FieldLogger
+	quiet *quiet.Log
+	s     *socket // nil while the interface is away
+}
+
+type socket struct {
 	dev  *net.Interface
 	conn *icmp.PacketConn
 }
 
-// Listen opens the socket of an interface.
-func Listen(name string) (*Server, error) {
+// Listen opens the socket of an interface, so that what is wrong shows before anything is served.
+func Listen(name string, log logrus.FieldLogger) (*Server, error) {
+	s, err := open(name)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{name: name, log: log.WithField("wire", name), quiet: quiet.New(time.Now), s: s}, nil
+}
+
+func open(name string) (*socket, error) {
 	dev, err := net.InterfaceByName(name)
 	if err != nil {
 		return nil, fmt.Errorf("interface %s: %w", name, err)
@@ -42,7 +69,7 @@ func Listen(name string) (*Server, error) {
 		conn.Close()
 		return nil, fmt.Errorf("listen for router solicitations on %s: %w", name, err)
 	}
-	return &Server{dev, conn}, nil
+	return &socket{dev, conn}, nil
 }
 
 func prepare(p *ipv6.PacketConn, dev *net.Interface) error {
@@ -61,17 +88,57 @@ func prepare(p *ipv6.PacketConn, dev *net.Interface) error {
 	return p.JoinGroup(dev, &net.IPAddr{IP: net.ParseIP("ff02::2")})
 }
 
-// Serve answers until ctx ends; the error is why it ended before.
-func (s *Server) Serve(ctx context.Context) error {
+// Serve answers until ctx ends. An interface that goes away is waited for.
+func (s *Server) Serve(ctx context.Context) {
+	for ctx.Err() == nil {
+		if s.s != nil {
+			err := s.s.serve(ctx)
+			s.s = nil
+			if ctx.Err() != nil {
+				return
+			}
+			s.quiet.Do("failed", func(more int) {
+				s.log.WithField("more", more).WithError(err).Warn("empty router advertisements have stopped; they are tried again until they work")
+			})
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(retryTime):
+		}
+		var err error
+		if s.s, err = open(s.name); err != nil {
+			s.quiet.Do("reopen", func(int) { s.log.WithError(err).Warn("empty router advertisements cannot be sent yet") })
+			continue
+		}
+		s.quiet.Do("back", func(int) { s.log.Info("empty router advertisements are sent again") })
+	}
+	if s.s != nil {
+		s.s.conn.Close()
+	}
+}
+
+// serve answers until ctx ends; the error is why it ended before.
+func (s *socket) serve(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { s.conn.Close() })()
 	defer s.conn.Close()
 	p := s.conn.IPv6PacketConn()
 	buf := make([]byte, 1500)
 	limit := rate.NewLimiter(most, 1)
+	looked := time.Time{}
 	for {
+		if time.Since(looked) >= lookTime {
+			if err := s.look(); err != nil {
+				return err
+			}
+			looked = time.Now()
+		}
 		_, cm, _, err := p.ReadFrom(buf)
 		if ctx.Err() != nil {
 			return nil
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			continue
 		}
 		if err != nil {
 			return fmt.Errorf("router solicitations on %s: %w", s.dev.Name, err)
@@ -89,8 +156,20 @@ func (s *Server) Serve(ctx context.Context) error {
 	}
 }
 
+// look sees whether the interface is the one that was opened, and has the next read end in time for the next look.
+func (s *socket) look() error {
+	dev, err := net.InterfaceByIndex(s.dev.Index)
+	if err == nil && dev.Name != s.dev.Name {
+		err = fmt.Errorf("it is called %s now", dev.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("interface %s has gone: %w", s.dev.Name, err)
+	}
+	return s.conn.SetReadDeadline(time.Now().Add(lookTime))
+}
+
 // message is an advertisement with a lifetime of 0 and our own address on the wire: RFC 4861, 4.2.
-func (s *Server) message() ([]byte, error) {
+func (s *socket) message() ([]byte, error) {
 	body := append([]byte{64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1}, s.dev.HardwareAddr...)
 	m := icmp.Message{Type: ipv6.ICMPTypeRouterAdvertisement, Body: &icmp.RawBody{Data: body}}
 	return m.Marshal(nil)
