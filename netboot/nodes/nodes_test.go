@@ -114,6 +114,51 @@ func TestReportsThatComeLateHaveTheirTimes(t *testing.T) {
 	}
 }
 
+// Times are counted back from when reports come, which takes a while: stages that follow one another stay in their order, and none is shown as
+// begun before the one ahead of it.
+func TestStagesOfOneMomentAreInTheirOrder(t *testing.T) {
+	type report struct {
+		stage bootstage.Stage
+		state bootstage.State
+		came  float64
+		at    float64
+	}
+	for name, c := range map[string]struct {
+		reports []report
+		want    string
+	}{
+		"the later one seems earlier": {[]report{{bootstage.Init, bootstage.Begun, 19, 18.6}, {bootstage.Modules, bootstage.Begun, 19.1, 18.4}, {bootstage.Modules, bootstage.Done, 19.2, 18.5}},
+			"init begun 18.6, modules done 18.6; in modules"},
+		"the earlier one comes last": {[]report{{bootstage.Modules, bootstage.Begun, 19, 18.4}, {bootstage.Init, bootstage.Begun, 19.1, 18.6}},
+			"init begun 18.4, modules begun 18.4; in modules"},
+		"one is between": {[]report{{bootstage.Init, bootstage.Begun, 19, 18}, {bootstage.Network, bootstage.Begun, 19.1, 18.9}, {bootstage.Modules, bootstage.Begun, 19.2, 19.1}},
+			"init begun 18, modules begun 18.9, network begun 18.9; in network"},
+		"long ago": {[]report{{bootstage.Container, bootstage.Begun, 19, 18}, {bootstage.Clock, bootstage.Begun, 39, 38}},
+			"container begun 18, clock begun 38; in clock"},
+		"rescue comes at any time": {[]report{{bootstage.Rescue, bootstage.Begun, 19, 18}, {bootstage.Container, bootstage.Begun, 19.5, 19}},
+			"rescue begun 18, container begun 19; in container"},
+	} {
+		r, now := registry()
+		began := *now
+		r.See(Seen{MAC: macA, Source: DHCP, Stage: bootstage.Discover, Fresh: true})
+		for _, p := range c.reports {
+			*now = began.Add(time.Duration(p.came * float64(time.Second)))
+			r.See(Seen{MAC: macA, Source: Report, Stage: p.stage, State: p.state, At: began.Add(time.Duration(p.at * float64(time.Second)))})
+		}
+		s := status(t, r, macA)
+		var got []string
+		for _, e := range s.Stages[1:] {
+			got = append(got, fmt.Sprintf("%s %s %v", e.Stage, e.State, e.Seconds))
+			if !e.Ended.IsZero() && e.Ended.Before(e.Time) {
+				t.Errorf("%s: %s ends before it begins", name, e.Stage)
+			}
+		}
+		if g := strings.Join(got, ", ") + "; in " + string(s.Stage); g != c.want {
+			t.Errorf("%s: %s", name, g)
+		}
+	}
+}
+
 // Where another server gives addresses, that init begins anew shows that a node was switched on.
 func TestInitThatBeginsAnewIsABoot(t *testing.T) {
 	r, now := registry()
