@@ -27,9 +27,8 @@ const fileName = "nodes.json"
 type keeper struct {
 	dir string // empty keeps nothing
 	// mu is taken before the registry's.
-	mu   sync.Mutex
-	f    *os.File // of what has come since
-	path string   // of f
+	mu sync.Mutex
+	f  *os.File // of what has come since
 }
 
 // kept is what is written now and then.
@@ -144,9 +143,12 @@ func (r *Registry) flush() error {
 		if err != nil {
 			return fmt.Errorf("keep how far the nodes have come: %w", err)
 		}
-		r.keep.f, r.keep.path = f, path
+		r.keep.f = f
 	}
 	if _, err := r.keep.f.Write(data); err != nil {
+		// half a line may be there, from which the next one is not to go on; what is lost comes with all
+		r.keep.f.Close()
+		r.keep.f = nil
 		return fmt.Errorf("keep how far the nodes have come: %w", err)
 	}
 	return nil
@@ -155,10 +157,10 @@ func (r *Registry) flush() error {
 // Save writes down how far all nodes have come, when that changed.
 func (r *Registry) Save(ctx context.Context) error {
 	r.keep.mu.Lock()
-	err := r.flush()
+	lost := r.flush() // which costs nothing when all is written
 	if r.keep.f != nil {
-		err = errors.Join(err, r.keep.f.Close())
-		r.keep.f, r.keep.path = nil, ""
+		lost = errors.Join(lost, r.keep.f.Close())
+		r.keep.f = nil
 	}
 	dir := r.keep.dir
 	r.mu.Lock()
@@ -171,8 +173,8 @@ func (r *Registry) Save(ctx context.Context) error {
 	r.mu.Unlock()
 	old, listErr := since(dir)
 	r.keep.mu.Unlock()
-	if err = errors.Join(err, listErr); err != nil || !changed || dir == "" {
-		return err
+	if !changed || dir == "" {
+		return errors.Join(lost, listErr)
 	}
 	data, err := json.Marshal(k)
 	if err == nil {
@@ -185,9 +187,9 @@ func (r *Registry) Save(ctx context.Context) error {
 		return fmt.Errorf("keep how far the nodes have come: %w", err)
 	}
 	for _, path := range old {
-		err = errors.Join(err, os.Remove(path))
+		listErr = errors.Join(listErr, os.Remove(path))
 	}
-	return err
+	return listErr
 }
 
 // since gives the files of what came after all was written, the oldest first.
