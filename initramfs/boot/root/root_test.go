@@ -19,7 +19,7 @@ const insideVar = "WINDLASS_ROOT_TEST_INSIDE"
 
 // TestMain runs the tests in a mount namespace of their own, which takes their mounts with it.
 func TestMain(m *testing.M) {
-	if play, is := map[string]func() error{firstProgram: first, nextProgram: next}[filepath.Base(os.Args[0])]; is {
+	if play, is := map[string]func() error{firstProgram: first, nextProgram: next, refusedProgram: refuse}[filepath.Base(os.Args[0])]; is {
 		if err := play(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

@@ -1,6 +1,7 @@
 package root
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,29 +46,43 @@ func Switch(dir string, next Next) error {
 	return fmt.Errorf("start %s: %w", next.Program, unix.Exec(next.Program, append([]string{next.Program}, next.Args...), next.Env))
 }
 
-// takeAlong puts what the kernel shows, and /run, into the next root; shared says whether the old one keeps it, too.
-func takeAlong(shared bool) error {
-	flags := uintptr(unix.MS_MOVE)
-	if shared {
-		flags = unix.MS_BIND | unix.MS_REC
-	}
+// takeAlong puts what the kernel shows, and /run, into the next root; shared says whether the old one keeps it, too. When it fails all is as it
+// was, but for directories that the image did not have: a node without its /dev and /proc could not go on.
+func takeAlong(shared bool) (err error) {
+	var undo []func()
+	defer func() {
+		for i := len(undo) - 1; err != nil && i >= 0; i-- {
+			undo[i]()
+		}
+	}()
 	for _, d := range []string{"/dev", "/proc", "/sys", "/run"} {
 		to := filepath.Join(place, d)
-		st, err := os.Lstat(to)
-		if err != nil {
-			err = os.Mkdir(to, 0o755)
-		} else if !st.IsDir() {
-			err = fmt.Errorf("it is no directory")
-		}
-		if err != nil {
+		if err := makeDir(to); err != nil {
 			return fmt.Errorf("the image's %s: %w", d, err)
 		}
 		if there, err := mounted(d); err != nil || !there {
 			continue // the kernel has it not, which was told
 		}
+		flags, back := uintptr(unix.MS_MOVE), func() { _ = unix.Mount(to, d, "", unix.MS_MOVE, "") }
+		if shared {
+			flags, back = unix.MS_BIND|unix.MS_REC, func() { _ = unix.Unmount(to, unix.MNT_DETACH) }
+		}
 		if err := unix.Mount(d, to, "", flags, ""); err != nil {
 			return fmt.Errorf("mount %s in the image: %w", d, err)
 		}
+		undo = append(undo, back)
+	}
+	return nil
+}
+
+// makeDir sees to it that there is a directory.
+func makeDir(path string) error {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return os.Mkdir(path, 0o755)
+	}
+	if !st.IsDir() {
+		return errors.New("it is no directory")
 	}
 	return nil
 }
