@@ -68,6 +68,10 @@ bench-chunkfs: ## measure chunkfs side by side with the file systems that others
 bench-boot: ## measure the boot of a node side by side with dracut and live-boot, in emulated machines
 	@test/bench-boot.sh
 
+.PHONY: bench-netboot
+bench-netboot: ## measure the boot server side by side with dnsmasq and nginx
+	@test/bench-netboot.sh
+
 .PHONY: crash
 crash: ## kill the daemon at every step of a chain, fifty rounds, and the chunkfs server under readers, a thousand times
 	@test/install.sh test

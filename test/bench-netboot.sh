@@ -1,13 +1,13 @@
 #!/bin/bash
-# Measures the boot server side by side with dnsmasq, and with nginx where that is installed, in a network namespace, and prints the table
-# that docs/PERFORMANCE.md keeps. Arguments go to the program in test/bench-netboot, such as -rounds 21 or -nodes 4000.
+# Measures the boot server side by side with dnsmasq and nginx, in a network namespace, and prints the table that docs/PERFORMANCE.md
+# keeps. Arguments go to the program in test/bench-netboot, such as -rounds 21 or -nodes 4000.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=${WINDLASS_CACHE:-/var/cache/windlass-test}
 
 die() { echo "bench-netboot: $*" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || die "run it as root"
-command -v dnsmasq >/dev/null || die "install dnsmasq-base; nginx-light is used when it is there"
+test/install.sh bench
 mkdir -p "$cache"
 work=$(mktemp -d "$cache/bench-netboot.XXXXXX") # on a disk, which leases are synced to
 trap 'rm -rf --one-file-system "$work"' EXIT

@@ -8,7 +8,7 @@ set -euo pipefail
 demo=(debootstrap squashfs-tools curl ca-certificates)
 test=("${demo[@]}" gcc libc6-dev erofs-utils e2fsprogs xfsprogs btrfs-progs dosfstools fdisk mount busybox-static xz-utils zstd iproute2 procps shellcheck chromium qemu-system-x86
 	ceph-mon ceph-osd ceph-common librados-dev librbd-dev tgt nfs-ganesha nfs-ganesha-vfs rpcbind dnsmasq-base ipxe ipxe-qemu ovmf pxelinux syslinux-common)
-bench=("${demo[@]}" crun systemd-container busybox-static erofs-utils squashfuse fuse3 acl iproute2)
+bench=("${demo[@]}" crun systemd-container busybox-static erofs-utils squashfuse fuse3 acl iproute2 dnsmasq-base nginx-light)
 bench_boot=("${demo[@]}" busybox-static xz-utils qemu-system-x86)
 
 die() { echo "install: $*" >&2; exit 1; }
@@ -52,6 +52,7 @@ if command -v systemctl >/dev/null; then
 	for p in "${missing[@]}"; do
 		case $p in
 		tgt | nfs-ganesha) systemctl -q disable "$p" >/dev/null 2>&1 || true ;;
+		nginx-light) systemctl -q disable nginx >/dev/null 2>&1 || true ;;
 		rpcbind) systemctl -q disable rpcbind.socket rpcbind.service >/dev/null 2>&1 || true ;;
 		ceph-mon | ceph-osd) systemctl -q disable "$p.target" >/dev/null 2>&1 || true ;;
 		esac
