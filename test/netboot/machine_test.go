@@ -53,7 +53,7 @@ func (f firmware) arguments(t *testing.T, w wire, number int) []string {
 	if f.native {
 		device += ",romfile="
 	}
-	// One processor: with two it is up no sooner, and two machines at once would hinder each other.
+	// One processor, since two machines run at once on two cores.
 	args := []string{"-M", "pc,graphics=off", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "1024", "-nodefaults", "-no-reboot",
 		"-display", "none", "-serial", "stdio",
 		"-netdev", fmt.Sprintf("tap,id=n0,ifname=%s,script=no,downscript=no", w.tap(number)), "-device", device}
