@@ -28,7 +28,7 @@ func environment() []string {
 	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/bbin", "HOME=/root"}
 }
 
-// startDaemon starts the daemon and keeps it until the node ends.
+// startDaemon starts the daemon and keeps it until the node ends. When that is so already it starts none.
 func (n *node) startDaemon(ctx context.Context) {
 	log := &lines{outs: []io.Writer{n.console}}
 	if n.log != nil {
@@ -40,7 +40,7 @@ func (n *node) startDaemon(ctx context.Context) {
 	}
 	s := n.j.Begin(bootstage.Daemon)
 	failures := 0
-	n.daemon = &supervise.Daemon{
+	d := &supervise.Daemon{
 		Reaper: n.reaper, Program: self(), Args: n.daemonArgs, Env: n.daemonEnvironment(), Notify: stateDir + "/notify", Log: log,
 		Timing:  supervise.Timing{Pause: time.Second, Longest: 30 * time.Second, Steady: time.Minute, Start: 5 * time.Minute, Silence: 2 * time.Minute, Grace: 15 * time.Second},
 		Started: func(int) {}, Slow: func(text string) { s.Say("%s", text) },
@@ -60,20 +60,37 @@ func (n *node) startDaemon(ctx context.Context) {
 	}
 	// Not ctx: when the node ends the daemon takes its containers down.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	n.mu.Lock()
-	n.endDaemon = end
-	n.mu.Unlock()
+	if !n.hold(ctx, d, end) {
+		end()
+		return
+	}
 	mend := func() {
 		if !n.raised.Load() { // what runs already is worth more than a daemon that nobody starts again
 			n.restart()
 		}
 	}
 	n.spawn("the watch over the daemon", mend, func() {
-		defer close(n.daemonDone)
-		if err := n.daemon.Run(life); err != nil {
+		if err := n.runDaemon(life); err != nil {
 			s.Failed(err)
+			mend() // there would be none for ever
 		}
 	})
+}
+
+// hold makes d the daemon of the node and says so, unless the node ends: who ends it looks for a daemon once ctx has ended.
+func (n *node) hold(ctx context.Context, d *supervise.Daemon, end context.CancelFunc) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if ctx.Err() != nil {
+		return false
+	}
+	n.daemon, n.endDaemon = d, end
+	return true
+}
+
+func (n *node) runDaemon(ctx context.Context) error {
+	defer close(n.daemonDone)
+	return n.daemon.Run(ctx)
 }
 
 // serves tells that the daemon does. Once a container was raised that is no stage of the boot any more: the node is further.

@@ -82,3 +82,13 @@ func TestTheEndWaitsForTheDaemon(t *testing.T) {
 		t.Errorf("taken down: %q, want %q", gone, want)
 	}
 }
+
+func TestANodeThatEndsStartsNoDaemon(t *testing.T) {
+	n, _ := newNode(t, &fakeDaemon{}, "")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	n.startDaemon(ctx)
+	if n.daemon != nil {
+		t.Error("there is a daemon, which nobody ends")
+	}
+}

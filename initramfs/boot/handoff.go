@@ -54,7 +54,10 @@ func (n *node) switchRoot(h *journal.Stage, m *models.Mount) error {
 	n.stopDaemon()
 	n.cancel() // the shell, if there is one, and the network's process: they have no place in the image
 	if n.net != nil {
-		<-n.net.done
+		select {
+		case <-n.net.done:
+		case <-time.After(lastWords): // a driver that does not let go of it holds up nobody
+		}
 	}
 	_ = os.Rename(rundir.Default+"/records", rundir.Default+"/records.boot")
 	spare(notSpared)                      // the image's first process, and all that comes of it, are as any others
