@@ -124,11 +124,7 @@ func (d *device) run(ctx context.Context) {
 	d.boot = boot
 	d.mu.Unlock()
 	d.prepare()
-	if err := netlink.LinkSetUp(d.link); err != nil {
-		d.say("cannot be brought up: %v", err)
-		return
-	}
-	if !d.wait(ctx, func() bool { return d.up }) {
+	if !d.bringUp(ctx) || !d.wait(ctx, func() bool { return d.up }) {
 		return
 	}
 	boot = slices.Contains(d.net.bootDevices(), d.name)

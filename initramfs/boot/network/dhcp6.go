@@ -72,7 +72,7 @@ func (d *device) managed(ctx context.Context) bool {
 }
 
 func (d *device) client6() (*nclient6.Client, error) {
-	return nclient6.New(d.name, nclient6.WithTimeout(d.net.cfg.Timing.Answer), nclient6.WithRetry(2))
+	return nclient6.New(d.called(), nclient6.WithTimeout(d.net.cfg.Timing.Answer), nclient6.WithRetry(2))
 }
 
 // solicit asks for an address.

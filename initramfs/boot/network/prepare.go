@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -28,6 +29,24 @@ func (d *device) prepare() {
 		d.set("ipv6", "ra_defrtr_metric", strconv.Itoa(metric))
 	}
 	d.set("ipv4", "promote_secondaries", "1") // addresses that others add stay when the one of the lease goes
+}
+
+// bringUp brings the device up, however often that fails: a VLAN can only be when its parent is, and some drivers wait for firmware. It gives false
+// when ctx has ended, as it does for a device that has gone.
+func (d *device) bringUp(ctx context.Context) bool {
+	t := d.net.cfg.Timing
+	for n, pause := 1, t.Pause; ; n, pause = n+1, min(2*pause, t.Longest) {
+		err := netlink.LinkSetUp(d.link)
+		if err == nil {
+			return true
+		}
+		if ctx.Err() == nil && seldom(n) {
+			d.say("cannot be brought up: %v; it is tried on", err)
+		}
+		if !sleep(ctx, pause) {
+			return false
+		}
+	}
 }
 
 // set sets what the kernel has for a device. Not every kernel has all.

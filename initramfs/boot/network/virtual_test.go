@@ -1,6 +1,7 @@
 package network
 
 import (
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -96,4 +97,23 @@ func TestABondComesInTheEnd(t *testing.T) {
 		t.Errorf("said %q", said.text())
 	}
 	_ = n
+}
+
+// A device may not come up at once: a VLAN whose parent is down, or one whose firmware is not there. Here it has the address of its parent.
+func TestADeviceComesUpInTheEnd(t *testing.T) {
+	f := newFar(t)
+	f.wire(t, "eth67")
+	f.serve(t, "feth67", "10.67.0.1", "10.67.0.9")
+	parent, err := netlink.LinkByName("eth67")
+	must(t, err)
+	must(t, netlink.LinkSetUp(parent))
+	same := netlink.LinkAttrs{Name: "up67", ParentIndex: parent.Attrs().Index, HardwareAddr: parent.Attrs().HardwareAddr}
+	l := &netlink.Macvlan{LinkAttrs: same, Mode: netlink.MACVLAN_MODE_BRIDGE}
+	must(t, netlink.LinkAdd(l))
+	n, said, _ := start(t, "windlass.net=up67,dhcp")
+	within(t, "it is told", func() bool { return strings.Contains(said.text(), "up67: cannot be brought up: ") })
+	must(t, netlink.LinkSetHardwareAddr(l, net.HardwareAddr{2, 0, 0, 0, 0, 67}))
+	if s := settings(t, n); s.Device != "up67" || s.MAC.String() != "02:00:00:00:00:43" || !has("up67", "10.67.0.9/24") {
+		t.Errorf("%+v", s)
+	}
 }
