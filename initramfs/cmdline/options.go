@@ -109,18 +109,18 @@ func bare(name string) bool { return name == "rescue" || name == "api.insecure" 
 func (o *Options) set(name, value string, valued bool) {
 	all := o.setters()
 	name = strings.ReplaceAll(name, "-", "_")
-	set, proof := all[name], o.proofOf(name)
+	set, proofs := all[name], o.proofsOf(name)
 	switch {
 	case set == nil:
 		text := unknown(name, slices.Sorted(maps.Keys(all)))
-		if proof != nil {
-			proof.Wrong = text
+		for _, p := range proofs {
+			p.Wrong = text
 		}
 		o.warn(text)
-	case proof != nil:
+	case proofs != nil: // of the one file that has this name
 		if err := set(value); err != nil {
-			proof.Wrong = prefix + name + ": " + err.Error()
-			o.warn(proof.Wrong)
+			proofs[0].Wrong = prefix + name + ": " + err.Error()
+			o.warn(proofs[0].Wrong)
 		}
 	case (!valued || value == "") && !bare(name):
 		o.warn(prefix + name + " has no value, and is ignored")

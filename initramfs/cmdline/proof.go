@@ -50,13 +50,18 @@ func isKey(v string) bool {
 	return strings.HasPrefix(v, "RW") && len(v) == 56 && k.UnmarshalText([]byte(v)) == nil
 }
 
-// proofOf gives the proof that a word is about, or would be if it were spelled right; nil when it is about none.
-func (o *Options) proofOf(name string) *Proof {
+// proofsOf gives the proofs that a word is about, or may be about if it were spelled right; none for other words.
+func (o *Options) proofsOf(name string) []*Proof {
 	switch {
 	case name != "config" && strings.HasPrefix(name, "config"):
-		return &o.ConfigProof
+		return []*Proof{&o.ConfigProof}
 	case name != "container" && strings.HasPrefix(name, "container"):
-		return &o.ContainerProof
+		return []*Proof{&o.ContainerProof}
+	}
+	for _, what := range []string{"digest", "key", "signature"} {
+		if strings.HasSuffix(name, what) {
+			return []*Proof{&o.ConfigProof, &o.ContainerProof}
+		}
 	}
 	return nil
 }

@@ -21,6 +21,11 @@ func TestAProofThatIsNotUnderstoodIsNotIgnored(t *testing.T) {
 	if o := Parse("windlass.container-digest=1 windlass.configs.key="+key, nil); o.ContainerProof.Wrong == "" || o.ConfigProof.Wrong == "" {
 		t.Errorf("%+v", o)
 	}
+	for _, word := range []string{"contaner.key=" + key, "confg-digest=1", "contianer.signature=http://h/s", "key=" + key} { // whose, nobody knows
+		if o := Parse("windlass."+word, nil); o.ContainerProof.Wrong == "" || o.ConfigProof.Wrong == "" || len(o.Warnings) != 1 {
+			t.Errorf("windlass.%s: %+v", word, o)
+		}
+	}
 	for _, word := range []string{"digest=md5:1", "digest=", "digest", "key=", "key", "key=RWQf", "key=" + strings.Repeat("A", 56), "key=" + key + "=", "kye=" + key, "x",
 		"signature=", "sha256=" + strings.Repeat("0", 64)} {
 		for _, of := range []string{"container", "config"} {
