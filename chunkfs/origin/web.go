@@ -228,7 +228,7 @@ func connError(s *site, err error) *failure {
 		return failed(refused, fault.Backend, "%.300s", text).hinted(hintPlain)
 	case errors.As(err, &op) && op.Op == "remote error": // an alert of TLS
 		return failed(bad, fault.Backend, "%.300s", text).hinted(hintCert)
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case errors.As(err, &timeout) && timeout.Timeout(), strings.Contains(text, "http2: client connection lost"): // no answer to pings
 		return failed(again, fault.Timeout, "%.300s", text).hinted(hintSlow)
 	case errors.As(err, &op), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), closedIdle(err):
 		return failed(again, fault.Unavailable, "%.300s", text).hinted(hintSlow)
