@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 )
@@ -186,109 +185,4 @@ func (t *Table) Decline(_ context.Context, mac string, ip netip.Addr) error {
 	b := t.j.add(gone.line())
 	t.mu.Unlock()
 	return t.j.wait(b)
-}
-
-// Unproven reports whether an address is offered to a node that never had it, and nobody has looked yet whether somebody else uses it.
-func (t *Table) Unproven(mac string, ip netip.Addr) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	l := t.byMAC[mac]
-	return l != nil && l.IP == ip && l.Offered && !l.Proven
-}
-
-// Prove notes that somebody has looked, and that the address is free.
-func (t *Table) Prove(mac string, ip netip.Addr) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if l := t.byMAC[mac]; l != nil && l.IP == ip {
-		l.Proven = true
-	}
-}
-
-// Rest takes an address that is offered to a node out of use for a while: somebody else uses it. It is false when the node has taken it
-// already, or is offered another.
-func (t *Table) Rest(mac string, ip netip.Addr) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	l := t.byMAC[mac]
-	if l == nil || l.IP != ip || !l.Offered {
-		return false
-	}
-	t.drop(l)
-	t.rest(ip)
-	return true
-}
-
-// rest has an address given to nobody for a while.
-func (t *Table) rest(ip netip.Addr) {
-	t.put(&Lease{MAC: declinedKey(ip), IP: ip, Expires: t.o.Now().Add(declineTime), Declined: true})
-}
-
-// Forget gives an offered address free: the node took the offer of another server.
-func (t *Table) Forget(mac string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if l := t.byMAC[mac]; l != nil && l.Offered {
-		t.drop(l)
-	}
-}
-
-// Of gives the address that a node has now.
-func (t *Table) Of(mac string) (netip.Addr, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if ip, ok := t.o.Static[mac]; ok {
-		return ip, true
-	}
-	l := t.byMAC[mac]
-	if l == nil || l.Offered || !l.Expires.After(t.o.Now()) {
-		return netip.Addr{}, false
-	}
-	return l.IP, true
-}
-
-// Who gives the MAC of the node that has an address now.
-func (t *Table) Who(ip netip.Addr) (string, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if mac := t.fixed[ip]; mac != "" {
-		return mac, true
-	}
-	l := t.byIP[ip]
-	if l == nil || l.Offered || l.Declined || !l.Expires.After(t.o.Now()) {
-		return "", false
-	}
-	return l.MAC, true
-}
-
-// Count says how many addresses of a pool are in use, and how many there are.
-func (t *Table) Count(p Pool) (used, total int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := t.o.Now()
-	for ip, l := range t.byIP {
-		if _, fixed := t.fixed[ip]; !fixed && p.contains(ip) && l.Expires.After(now) {
-			used++
-		}
-	}
-	for ip := range t.fixed {
-		if p.contains(ip) {
-			total--
-		}
-	}
-	return used, total + p.size()
-}
-
-// All gives the leases in force, by address.
-func (t *Table) All() []Lease {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var list []Lease
-	for _, l := range t.byIP {
-		if l.Expires.After(t.o.Now()) && !l.Offered {
-			list = append(list, *l)
-		}
-	}
-	slices.SortFunc(list, func(a, b Lease) int { return a.IP.Compare(b.IP) })
-	return list
 }
