@@ -9,36 +9,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/netboot/config"
 )
 
 // retryTime is how long an interface that failed is left alone.
 const retryTime = 2 * time.Second
-
-// Resolve finds an interface and the server's address on it.
-func Resolve(i config.Interface) (Wire, error) {
-	w := Wire{Name: i.Name, Mode: i.Mode, Address: i.Address}
-	dev, err := net.InterfaceByName(i.Name)
-	if err != nil {
-		return w, fault.New(fault.NotFound, "interface %s: %w", i.Name, err)
-	}
-	w.Index = dev.Index
-	if w.Address.IsValid() {
-		return w, nil
-	}
-	addrs, err := dev.Addrs()
-	if err != nil {
-		return w, fmt.Errorf("interface %s: %w", i.Name, err)
-	}
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
-			w.Address = p.Addr()
-			return w, nil
-		}
-	}
-	return w, fault.Hintf(fault.New(fault.BadState, "interface %s has no IPv4 address", i.Name), "give it one: ip address add ADDRESS/BITS dev %s", i.Name)
-}
 
 // Server is the sockets of one wire.
 type Server struct {
@@ -60,26 +35,6 @@ func (s *Server) Failing() error {
 	return fmt.Errorf("interface %s is not served: %w", s.wire.Name, s.failed)
 }
 
-// sockets are open together and closed together.
-type sockets struct {
-	wire Wire
-	dhcp *net.UDPConn
-	pxe  *net.UDPConn // nil where addresses are given
-	raw  *raw
-	arp  *arp // nil where no address is looked for
-}
-
-func (s *sockets) close() {
-	if s.arp != nil {
-		s.arp.close()
-	}
-	s.dhcp.Close()
-	if s.pxe != nil {
-		s.pxe.Close()
-	}
-	s.raw.close()
-}
-
 // Listen opens the sockets of a wire, so that what is wrong shows before anything is served.
 func Listen(ctx context.Context, h *Handler, i config.Interface) (*Server, error) {
 	s, err := open(ctx, i)
@@ -87,39 +42,6 @@ func Listen(ctx context.Context, h *Handler, i config.Interface) (*Server, error
 		return nil, err
 	}
 	return &Server{h: h, wire: i, buffers: sync.Pool{New: func() any { return new([maxPacket + 1]byte) }}, s: s}, nil
-}
-
-func open(ctx context.Context, i config.Interface) (*sockets, error) {
-	w, err := Resolve(i)
-	if err != nil {
-		return nil, err
-	}
-	s := &sockets{wire: w}
-	if s.raw, err = openRaw(w.Index); err != nil {
-		return nil, fmt.Errorf("interface %s: %w", w.Name, err)
-	}
-	if s.dhcp, err = openUDP(ctx, w.Name, ServerPort); err != nil {
-		s.raw.close()
-		return nil, err
-	}
-	if w.Mode == config.DHCP && i.Probe {
-		if s.arp, err = openARP(w.Index); err != nil {
-			s.dhcp.Close()
-			s.raw.close()
-			return nil, fmt.Errorf("interface %s: %w", w.Name, err)
-		}
-		if s.arp != nil {
-			s.wire.Probe = s.arp
-		}
-	}
-	if w.Mode == config.Proxy {
-		if s.pxe, err = openUDP(ctx, w.Name, PXEPort); err != nil {
-			s.dhcp.Close()
-			s.raw.close()
-			return nil, err
-		}
-	}
-	return s, nil
 }
 
 // Serve answers until ctx ends. An interface that goes away is waited for.
