@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
 	"github.com/windlass-hpc/windlass/internal/fault"
 	"github.com/windlass-hpc/windlass/netboot/config"
@@ -213,6 +214,19 @@ func (s *server) health() error {
 	return errors.Join(errs...)
 }
 
+// hinted says what to do about an interface that cannot be served.
+func hinted(err error) error {
+	switch {
+	case errors.Is(err, unix.EADDRINUSE):
+		return fault.Hintf(err, "is another DHCP server running on this machine? ss -lunp 'sport = 67' shows it")
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fault.Hintf(err, "ports below 1024 and packet sockets need root")
+	case fault.Is(err, fault.NotFound):
+		return fault.Hintf(err, "ip link shows what interfaces there are; name one below interfaces")
+	}
+	return err
+}
+
 func (s *server) openWires(ctx context.Context) error {
 	h := dhcp.New(dhcp.Options{Site: s.o.Site, Leases: s.leases, Nodes: s.nodes, Node: s.o.Scripts.Node, Programs: s.o.Site.BootPrograms,
 		Log: s.o.Log, Meter: s.meter})
@@ -229,7 +243,7 @@ func (s *server) openWires(ctx context.Context) error {
 		}
 		w, err := dhcp.Listen(ctx, h, i)
 		if err != nil {
-			return fault.Hintf(err, "is another DHCP server running on this machine? ss -lunp 'sport = 67' shows it; ports below 1024 need root")
+			return hinted(err)
 		}
 		s.wires = append(s.wires, w)
 	}

@@ -106,6 +106,7 @@ type checkedNode struct {
 
 func (a *app) netbootCheckCommand() *cobra.Command {
 	var elsewhere bool
+	var file string
 	cmd := &cobra.Command{
 		Use:   "check [FILE]",
 		Short: "Say what is wrong with a configuration, or what each node would boot",
@@ -115,8 +116,10 @@ not there. When nothing is, show what each node boots.`,
   windlass netboot config check ./netboot.yaml
   windlass netboot config check --elsewhere head2.yaml`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			file := config.DefaultFile
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && cmd.Flags().Changed("file") {
+				return usagef(cmd, "name one configuration, %s or %s", args[0], file)
+			}
 			if len(args) > 0 {
 				file = args[0]
 			}
@@ -141,6 +144,7 @@ not there. When nothing is, show what each node boots.`,
 			return a.print(nodes, func(w io.Writer) error { return writeChecked(w, nodes) })
 		},
 	}
+	cmd.Flags().StringVarP(&file, "file", "f", config.DefaultFile, "the configuration, as with serve and export")
 	cmd.Flags().BoolVar(&elsewhere, "elsewhere", false, "it is for another machine: do not look for files")
 	return cmd
 }

@@ -63,6 +63,12 @@ func TestNetbootConfigCheck(t *testing.T) {
 	if code, _, errs = local("netboot", "config", "check", "--elsewhere", file); code != 0 {
 		t.Errorf("%d %s", code, errs)
 	}
+	if code, out, errs = local("netboot", "config", "check", "-f", boots(t, "")); code != 0 || !strings.Contains(out, "# OK") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if code, _, errs = local("netboot", "config", "check", "-f", file, file); code != exitUsage || !strings.Contains(errs, "one configuration") {
+		t.Errorf("%d %s", code, errs)
+	}
 	if code, _, errs = local("netboot", "config", "check", "/none/netboot.yaml"); code != exitNotFound {
 		t.Errorf("%d %s", code, errs)
 	}

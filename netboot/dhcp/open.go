@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -15,6 +16,10 @@ func Resolve(i config.Interface) (Wire, error) {
 	w := Wire{Name: i.Name, Mode: i.Mode, Address: i.Address}
 	dev, err := net.InterfaceByName(i.Name)
 	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err // without how it was looked for
+		}
 		return w, fault.New(fault.NotFound, "interface %s: %w", i.Name, err)
 	}
 	w.Index = dev.Index
