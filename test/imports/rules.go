@@ -64,7 +64,7 @@ func rules() []rule {
 		{"netboot/nodes", with(), "how far nodes have come knows nothing of who saw it"},
 		{"netboot/publish", with(), "files are opened without knowing who asks"},
 		{"netboot/quiet", with(), "a leaf of the boot server"},
-		{"netboot/ra", with(), "a leaf of the boot server"},
+		{"netboot/ra", with("netboot/quiet"), "it answers for one interface and knows no others"},
 		{"netboot/script", with("netboot/config"), "scripts come from the configuration alone"},
 		{"netboot/export", with("netboot/config", "netboot/script"), "files for other servers come from the configuration alone"},
 		{"netboot/dhcp", with("netboot/config", "netboot/script", "netboot/lease", "netboot/nodes", "netboot/quiet"), "each server knows what it serves, not the others"},
