@@ -94,8 +94,11 @@ func (n *node) running(ctx context.Context) ([]*models.Container, error) {
 		if err == nil || ctx.Err() != nil || !fault.Is(err, fault.Unavailable) {
 			return all, err
 		}
-		if n.daemon != nil {
-			n.daemon.Wake()
+		n.mu.Lock()
+		d := n.daemon
+		n.mu.Unlock()
+		if d != nil {
+			d.Wake()
 		}
 		select {
 		case <-time.After(askAgain):
