@@ -27,12 +27,9 @@ func (b *bench) rows() []row {
 		{what: fmt.Sprintf("DHCP, %d new nodes, %d at once: DISCOVER to ACK, lease on disk", b.o.nodes, b.o.at), unit: "nodes/s", who: two, measure: b.dhcp(1)},
 		{what: "the same nodes again", unit: "nodes/s", who: two, measure: b.dhcp(2)},
 	}
-	for _, c := range []struct{ mib, clients, window int }{{1, 1, 0}, {1, 32, 0}, {16, 8, 0}} {
+	for _, c := range []struct{ mib, clients int }{{1, 1}, {1, 32}, {16, 8}} {
 		what := fmt.Sprintf("TFTP, %d MiB to %d at once, blocks of 1468", c.mib, c.clients)
-		if c.window > 0 {
-			what += fmt.Sprintf(", windows of %d asked for", c.window)
-		}
-		rows = append(rows, row{what: what, unit: "MB/s", who: two, measure: b.tftp(c.mib, c.clients, c.window)})
+		rows = append(rows, row{what: what, unit: "MB/s", who: two, measure: b.tftp(c.mib, c.clients)})
 	}
 	if _, err := exec.LookPath("nginx"); err == nil {
 		rows = append(rows, row{what: "HTTP, 64 MiB to 8 at once", unit: "MB/s", who: []string{ours, nginx}, measure: b.http(64, 8)})
@@ -106,8 +103,8 @@ func (b *bench) dhcp(times int) func(context.Context, string) (float64, error) {
 	}
 }
 
-func (b *bench) tftp(mib, clients, window int) func(context.Context, string) (float64, error) {
-	o := netload.TFTP{Server: &net.UDPAddr{IP: net.ParseIP(netload.ServerAddr), Port: 69}, Block: 1468, Window: window, Retries: 5, Wait: time.Second}
+func (b *bench) tftp(mib, clients int) func(context.Context, string) (float64, error) {
+	o := netload.TFTP{Server: &net.UDPAddr{IP: net.ParseIP(netload.ServerAddr), Port: 69}, Block: 1468, Retries: 5, Wait: time.Second}
 	return func(ctx context.Context, who string) (rate float64, err error) {
 		stop, err := b.start(ctx, who)
 		if err != nil {

@@ -17,7 +17,6 @@ import (
 type TFTP struct {
 	Server  *net.UDPAddr
 	Block   int // bytes in a block; 0 asks for none, which is 512
-	Window  int // blocks between two acknowledgements, RFC 7440; 0 asks for none
 	Retries int
 	Wait    time.Duration
 }
@@ -29,34 +28,29 @@ func (o TFTP) Get(from netip.Addr, name string, w io.Writer) (n int64, again int
 		return 0, 0, err
 	}
 	defer conn.Close()
-	_ = conn.SetReadBuffer(1 << 20) // for windows; what is lost is sent again
-	g := &getting{o: o, conn: conn, block: 512, window: 1, buf: make([]byte, 65468), w: w, size: -1}
+	g := &getting{o: o, conn: conn, block: 512, buf: make([]byte, 65468), w: w, size: -1}
 	err = g.run(name)
 	return g.n, g.again, err
 }
 
 type getting struct {
-	o             TFTP
-	conn          *net.UDPConn
-	peer          netip.AddrPort // the port of the transfer, once it is known
-	block, window int
-	size          int64
-	buf, last     []byte
-	lastTo        netip.AddrPort
-	w             io.Writer
-	n             int64
-	again         int
-	got           uint16 // the last block that came in order
-	unanswered    int    // blocks since the last acknowledgement
+	o         TFTP
+	conn      *net.UDPConn
+	peer      netip.AddrPort // the port of the transfer, once it is known
+	block     int
+	size      int64
+	buf, last []byte
+	lastTo    netip.AddrPort
+	w         io.Writer
+	n         int64
+	again     int
+	got       uint16 // the last block that came in order
 }
 
 func (g *getting) run(name string) error {
 	request := "\x00\x01" + name + "\x00octet\x00tsize\x000\x00"
 	if g.o.Block > 0 {
 		request += "blksize\x00" + strconv.Itoa(g.o.Block) + "\x00"
-	}
-	if g.o.Window > 0 {
-		request += "windowsize\x00" + strconv.Itoa(g.o.Window) + "\x00"
 	}
 	a := g.o.Server.AddrPort()
 	if err := g.send([]byte(request), netip.AddrPortFrom(a.Addr().Unmap(), a.Port())); err != nil {
@@ -124,8 +118,6 @@ func (g *getting) options(p []byte) {
 		switch strings.ToLower(words[i]) {
 		case "blksize":
 			g.block = v
-		case "windowsize":
-			g.window = v
 		case "tsize":
 			g.size = int64(v)
 		}
@@ -134,28 +126,23 @@ func (g *getting) options(p []byte) {
 
 func (g *getting) data(block uint16, data []byte) (end bool, err error) {
 	if block != g.got+1 {
-		if g.unanswered > 0 || block == g.got { // a hole: what came in order is told, and the server goes on behind it
+		if block == g.got { // it came twice: the server has not heard that it came
 			g.again++
 			return false, g.acknowledge(g.got)
 		}
 		return false, nil
 	}
 	g.got++
-	g.unanswered++
 	g.n += int64(len(data))
 	if _, err := g.w.Write(data); err != nil {
 		return false, err
 	}
-	if end = len(data) < g.block; !end && g.unanswered < g.window {
-		return false, nil
-	}
-	if end && g.size >= 0 && g.n != g.size {
+	if end = len(data) < g.block; end && g.size >= 0 && g.n != g.size {
 		return true, fmt.Errorf("TFTP: %d bytes came of %d", g.n, g.size)
 	}
 	return end, g.acknowledge(block)
 }
 
 func (g *getting) acknowledge(block uint16) error {
-	g.unanswered = 0
 	return g.send([]byte{0, 4, byte(block >> 8), byte(block)}, g.peer)
 }
