@@ -11,13 +11,6 @@ import (
 	"github.com/windlass-hpc/windlass/internal/safepath"
 )
 
-// CheckURL says what is wrong with the URL of an origin: http, https, file:///dir or an absolute path. It touches nothing. Its errors are
-// of kind Invalid, call the URL by field, and do not repeat it: it may hold a password where nobody expects one.
-func CheckURL(field, raw string) error {
-	_, err := parseURL(field, raw)
-	return err
-}
-
 // Display is the URL of an origin as it may be shown: no user, no password, no values of a query.
 func Display(raw string) string { return redact.URL(raw) }
 
@@ -35,6 +28,8 @@ func (c Config) Masked() Config {
 	return c
 }
 
+// parseURL reads the URL of an origin: http, https, file:///dir or an absolute path. It touches nothing. Its errors are of kind Invalid, call
+// the URL by field, and do not repeat it: it may hold a password where nobody expects one.
 func parseURL(field, raw string) (*url.URL, error) {
 	if strings.HasPrefix(raw, "/") {
 		return &url.URL{Scheme: "file", Path: path.Clean(raw)}, safepath.CheckAbsolute(field, raw)
